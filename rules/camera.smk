@@ -1,0 +1,19 @@
+# Once per view: the camera that frames the whole motion exactly.
+
+
+rule camera:
+    input:
+        bounds=rules.bounds.output[0],
+    output:
+        view("camera.json"),
+    params:
+        angle=lambda wildcards: ANGLES[wildcards.camera_angle],
+        code=code("camera.py"),
+    log:
+        view("logs/camera.log"),
+    benchmark:
+        view("benchmarks/camera.tsv")
+    conda:
+        "../envs/blender.yaml"
+    script:
+        "../workflow/scripts/camera.py"

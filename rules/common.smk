@@ -1,0 +1,68 @@
+# Reads the config, once, for all rules: they use CONFIG, CHARACTERS, ANGLES, RESULTS and code(), nothing else.
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+# The library of this clone, for the rules here and for the scripts, whatever is installed.
+SOURCE = str(Path(workflow.basedir) / "src")
+sys.path.insert(0, SOURCE)
+os.environ["PYTHONPATH"] = os.pathsep.join([SOURCE, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+from pose_factory.code_hash import code_hash
+from pose_factory.config import load
+from pose_factory.errors import PoseFactoryError
+
+try:
+    CONFIG = load(config, Path.cwd())
+except PoseFactoryError as error:
+    raise WorkflowError(str(error)) from None
+
+CHARACTERS = CONFIG["characters"]
+ANGLES = CONFIG["cameras"]
+RESULTS = CONFIG["results"]
+
+
+wildcard_constraints:
+    character="|".join(CHARACTERS),
+    camera_angle="|".join(ANGLES),
+
+
+def code(script):
+    """What a rule's script and the modules it imports do: a change makes its outputs stale, a comment does not."""
+    return code_hash(Path(workflow.basedir) / "workflow" / "scripts" / script)
+
+
+def view(name):
+    """The pattern of a file of one view."""
+    return f"{RESULTS}/{{character}}/{{camera_angle}}/{name}"
+
+
+def views_of(name):
+    """Input function: that file of all views of the wildcards' character."""
+    return lambda wildcards: [f"{RESULTS}/{wildcards.character}/{angle}/{name}" for angle in ANGLES]
+
+
+def all_views(name):
+    """That file of all views of all characters."""
+    return [f"{RESULTS}/{character}/{angle}/{name}" for character in CHARACTERS for angle in ANGLES]
+
+
+def each_character(name):
+    """That file of all characters."""
+    return [f"{RESULTS}/{character}/{name}" for character in CHARACTERS]
+
+
+def everything(wildcards):
+    """What a complete run makes."""
+    return [
+        *all_views("validation.json"),
+        *all_views("overlay.mp4"),
+        *each_character("ground_truth_check.json"),
+        *each_character("rig_bias.json"),
+        *[f"{RESULTS}/review/{character}.png" for character in CHARACTERS],
+        f"{RESULTS}/dataset/summary.parquet",
+        f"{RESULTS}/review/error_by_azimuth.svg",
+        f"{RESULTS}/review/error_by_joint.svg",
+    ]

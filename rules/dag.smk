@@ -1,0 +1,16 @@
+# `snakemake dag` draws the workflow. It has no output, so that it always draws what is true now.
+
+
+rule dag:
+    params:
+        config=config,
+        snakefile=workflow.main_snakefile,
+        folder=f"{RESULTS}/review",
+        code=code("dag.py"),
+    log:
+        f"{RESULTS}/review/logs/dag.log",
+    localrule: True
+    conda:
+        "../envs/analysis.yaml"
+    script:
+        "../workflow/scripts/dag.py"

@@ -1,0 +1,20 @@
+# Once per character: any source becomes a metric, upright character on the floor, with its own frame range.
+
+
+rule prepare:
+    input:
+        lambda wildcards: CHARACTERS[wildcards.character]["file"] or [],
+    output:
+        blend=f"{RESULTS}/{{character}}/character.blend",
+        facts=f"{RESULTS}/{{character}}/character.json",
+    params:
+        source=lambda wildcards: CHARACTERS[wildcards.character],
+        code=code("prepare.py"),
+    log:
+        f"{RESULTS}/{{character}}/logs/prepare.log",
+    benchmark:
+        f"{RESULTS}/{{character}}/benchmarks/prepare.tsv"
+    conda:
+        "../envs/blender.yaml"
+    script:
+        "../workflow/scripts/prepare.py"

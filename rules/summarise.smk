@@ -1,0 +1,38 @@
+# The dataset as a whole: one row per view, and error by azimuth and by joint.
+
+
+rule summarise:
+    input:
+        validations=all_views("validation.json"),
+        joints=all_views("joints.parquet"),
+    output:
+        parquet=f"{RESULTS}/dataset/summary.parquet",
+        csv=report(
+            f"{RESULTS}/dataset/summary.csv",
+            caption="../workflow/report/summary.rst",
+            category="dataset",
+            labels={"view": "all", "what": "summary table"},
+        ),
+        by_azimuth=report(
+            f"{RESULTS}/review/error_by_azimuth.svg",
+            caption="../workflow/report/error_by_azimuth.rst",
+            category="dataset",
+            labels={"view": "all", "what": "error by azimuth"},
+        ),
+        by_joint=report(
+            f"{RESULTS}/review/error_by_joint.svg",
+            caption="../workflow/report/error_by_joint.rst",
+            category="dataset",
+            labels={"view": "all", "what": "error by joint"},
+        ),
+    params:
+        views=[(character, angle) for character in CHARACTERS for angle in ANGLES],
+        code=code("summarise.py"),
+    log:
+        f"{RESULTS}/dataset/logs/summarise.log",
+    benchmark:
+        f"{RESULTS}/dataset/benchmarks/summarise.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    script:
+        "../workflow/scripts/summarise.py"

@@ -1,0 +1,20 @@
+# Once per view: the tracker that the config names, on the frames alone.
+
+
+rule track:
+    input:
+        frames=rules.render.output.frames,
+        facts=rules.render.output.facts,
+    output:
+        view("tracks.parquet"),
+    params:
+        settings=CONFIG["tracking"],
+        code=code("track.py"),
+    log:
+        view("logs/track.log"),
+    benchmark:
+        view("benchmarks/track.tsv")
+    conda:
+        "../envs/tracking.yaml"
+    script:
+        "../workflow/scripts/track.py"

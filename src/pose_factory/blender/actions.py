@@ -1,0 +1,128 @@
+"""Choosing the action that moves a character, and taking frame range and rate from it."""
+
+import math
+
+import bpy
+
+from pose_factory.errors import PoseFactoryError
+
+
+def fcurves(action: bpy.types.Action) -> list[bpy.types.FCurve]:
+    """All animation curves of `action`, over its layers and slots."""
+    return [
+        curve for layer in action.layers for strip in layer.strips for bag in strip.channelbags for curve in bag.fcurves
+    ]
+
+
+def apply(armature: bpy.types.Object, wanted: str | None) -> str | None:
+    """Make one action drive `armature` and set the scene's frame range to it; return its name, or None without animation.
+
+    The candidates are the actions that key this armature's bones or, where none does, the armature object itself.
+    A take of an FBX file is one action per object it moves, named `object|take`: those of the other objects (shape keys,
+    props) are put in place with the armature's. Raises PoseFactoryError when there are several candidates and `wanted` names
+    none of them, or when the action has no key frames.
+    """
+    candidates = _candidates(armature)
+    if not candidates:
+        if wanted:
+            raise PoseFactoryError(f'There is no action "{wanted}": the character has no animation; remove `action`.')
+        if empty := _empty_action(armature):
+            raise PoseFactoryError(
+                f'The action "{empty.name}" has no key frames; give it some, or remove it in Blender to film one pose.'
+            )
+        return _apply_unposed(armature)
+    chosen = _choose(candidates, wanted)
+    _clear_nla()
+    _assign(armature, chosen)
+    for owner in _animated_owners(armature):
+        companions = [action for action in bpy.data.actions if action.name == f"{owner.name}|{_take(chosen)}"]
+        if _slot_for(owner, chosen):
+            _assign(owner, chosen)
+        elif companions:
+            _assign(owner, companions[0])
+    _set_range([chosen])
+    return chosen.name
+
+
+def _candidates(armature: bpy.types.Object) -> list[bpy.types.Action]:
+    bones = {f'pose.bones["{bpy.utils.escape_identifier(bone.name)}"]' for bone in armature.data.bones}
+    posing, moving = [], []
+    assigned = armature.animation_data.action if armature.animation_data else None
+    for action in bpy.data.actions:
+        curves = [curve for curve in fcurves(action) if len(curve.keyframe_points)]
+        if any(curve.data_path.rpartition(".")[0] in bones for curve in curves):
+            posing.append(action)
+        elif action == assigned and curves:
+            moving.append(action)
+    return posing or moving
+
+
+def _choose(candidates: list[bpy.types.Action], wanted: str | None) -> bpy.types.Action:
+    if wanted is None and len(candidates) == 1:
+        return candidates[0]
+    named = [action for action in candidates if wanted in (action.name, _take(action), *action.name.split("|"))]
+    if len(named) == 1:
+        return named[0]
+    names = ", ".join(f'"{_take(action)}"' for action in candidates)
+    found = f'has no action "{wanted}"' if wanted else f"has {len(candidates)} actions"
+    raise PoseFactoryError(f"The character {found}: choose one of {names} with `action` in its entry of the config.")
+
+
+def _take(action: bpy.types.Action) -> str:
+    return action.name.partition("|")[2] or action.name
+
+
+def _empty_action(armature: bpy.types.Object) -> bpy.types.Action | None:
+    assigned = armature.animation_data.action if armature.animation_data else None
+    return assigned if assigned and not any(len(curve.keyframe_points) for curve in fcurves(assigned)) else None
+
+
+def _apply_unposed(armature: bpy.types.Object) -> str | None:
+    """Nothing keys the armature; shape keys or objects that are animated still set the range."""
+    assigned = [owner.animation_data.action for owner in _animated_owners(armature) if owner.animation_data]
+    assigned = [action for action in assigned if action and any(len(c.keyframe_points) for c in fcurves(action))]
+    if not assigned:
+        bpy.context.scene.frame_start = bpy.context.scene.frame_end = 1
+        return None
+    _set_range(assigned)
+    return assigned[0].name
+
+
+def _animated_owners(armature: bpy.types.Object) -> list[bpy.types.ID]:
+    objects = [o for o in bpy.data.objects if o != armature]
+    keys = [o.data.shape_keys for o in objects if o.type == "MESH" and o.data.shape_keys]
+    return [*objects, *keys]
+
+
+def _slot_for(owner: bpy.types.ID, action: bpy.types.Action) -> bpy.types.ActionSlot | None:
+    for slot in action.slots:
+        if slot.target_id_type == owner.id_type and slot.name_display == owner.name:
+            return slot
+    return None
+
+
+def _assign(owner: bpy.types.ID, action: bpy.types.Action) -> None:
+    data = owner.animation_data or owner.animation_data_create()
+    data.action = action
+    suitable = [slot for slot in action.slots if slot.target_id_type in (owner.id_type, "UNSPECIFIED")]
+    slot = _slot_for(owner, action) or (suitable[0] if suitable else None)
+    if slot:
+        data.action_slot = slot
+
+
+def _clear_nla() -> None:
+    """Importers leave other takes stacked as NLA strips, which would blend into the chosen one."""
+    for collection in (bpy.data.objects, bpy.data.shape_keys):
+        for owner in collection:
+            if owner.animation_data:
+                for track in list(owner.animation_data.nla_tracks):
+                    owner.animation_data.nla_tracks.remove(track)
+
+
+def _set_range(actions: list[bpy.types.Action]) -> None:
+    first = min(action.frame_range[0] for action in actions)
+    last = max(action.frame_range[1] for action in actions)
+    scene = bpy.context.scene
+    # Times stored in seconds come back a hair off whole frames; anything else between frames belongs to the motion.
+    scene.frame_start = math.floor(first + 0.01)
+    scene.frame_end = max(scene.frame_start, math.ceil(last - 0.01))

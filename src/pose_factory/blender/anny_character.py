@@ -1,0 +1,177 @@
+"""Builds a dressed, animated Anny body in the current Blender scene."""
+
+import difflib
+import json
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+
+from pose_factory.bodies.anny_body import ZONES, Body, build_body
+from pose_factory.bodies.motion import Motion, animate
+from pose_factory.errors import PoseFactoryError
+
+DEFAULT_LOOK = {
+    "skin": [0.68, 0.42, 0.31],
+    "top": [0.07, 0.22, 0.42],
+    "bottom": [0.16, 0.14, 0.12],
+    "shoes": [0.30, 0.045, 0.04],
+    "hair": [0.055, 0.028, 0.015],
+}
+DEFAULTS = {"phenotype": {}, "motion": "walk", "frames": 24, "fps": 24, "look": {}}
+ROUGHNESS = {"skin": 0.5, "top": 0.85, "bottom": 0.8, "shoes": 0.55, "hair": 0.85, "eyes": 0.15, "iris": 0.15}
+SOLES, EYE_WHITE, IRIS, MOUTH = [0.75, 0.74, 0.72], [0.80, 0.78, 0.75], [0.10, 0.055, 0.03], [0.20, 0.05, 0.04]
+
+
+def build(spec: dict) -> None:
+    """Build the character `spec` describes: an armature "Armature", a mesh "Body" skinned to it, and one action with a
+    key on every frame from 1 on; set the scene's frame rate and range.
+
+    spec: phenotype (see anny_body), motion (see motion.MOTIONS), frames, fps, look ({skin, top, bottom, shoes, hair}:
+    linear RGB, each 0..1); all optional. body["landmarks"] is a JSON string
+    {joint: {"vertices": [...], "weights": [...]}}. Raises PoseFactoryError for anything else in `spec`.
+    """
+    _check_keys(spec, DEFAULTS, "character")
+    spec = {**DEFAULTS, **spec}
+    _check_keys(spec["look"], DEFAULT_LOOK, "look")
+    look = {**DEFAULT_LOOK, **spec["look"]}
+    for part, colour in look.items():
+        if len(colour) != 3 or not all(0 <= channel <= 1 for channel in colour):
+            raise PoseFactoryError(f"Look {part!r} is {colour!r}: give red, green and blue, each from 0 to 1.")
+    body = build_body(spec["phenotype"])
+    motion = animate(spec["motion"], body, spec["frames"], spec["fps"])
+
+    armature = _armature(body)
+    _mesh(body, armature, _material(look))
+    _action(body, motion, armature, spec["motion"])
+    scene = bpy.context.scene
+    scene.render.fps = max(round(spec["fps"]), 1)
+    scene.render.fps_base = scene.render.fps / spec["fps"]
+    scene.frame_start, scene.frame_end = 1, spec["frames"]
+    scene.frame_set(1)
+
+
+def _check_keys(given: dict, valid: dict, what: str) -> None:
+    for key in given:
+        if key not in valid:
+            near = difflib.get_close_matches(str(key), valid, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise PoseFactoryError(f"Unknown {what} setting {key!r}: {hint}valid ones are {', '.join(valid)}.")
+
+
+def _armature(body: Body) -> bpy.types.Object:
+    armature = bpy.data.objects.new("Armature", bpy.data.armatures.new("Armature"))
+    bpy.context.scene.collection.objects.link(armature)
+    bpy.context.view_layer.objects.active = armature
+    bpy.ops.object.mode_set(mode="EDIT")
+    bones = armature.data.edit_bones
+    for index, name in enumerate(body.bones):
+        bone = bones.new(name)
+        bone.head, bone.tail = body.heads[index], body.tails[index]
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = body.orientations[index], body.heads[index]
+        bone.matrix = Matrix(pose)
+        if body.parents[index] >= 0:
+            bone.parent = bones[body.bones[body.parents[index]]]
+    bpy.ops.object.mode_set(mode="OBJECT")
+    return armature
+
+
+def _mesh(body: Body, armature: bpy.types.Object, material: bpy.types.Material) -> bpy.types.Object:
+    mesh = bpy.data.meshes.new("Body")
+    mesh.from_pydata(body.vertices, [], body.faces)
+    mesh.shade_smooth()
+    mesh.materials.append(material)
+    for zone in ZONES:
+        mesh.attributes.new(f"zone_{zone}", "FLOAT", "POINT").data.foreach_set("value", body.zones[zone].astype(np.float32))
+    skinned = bpy.data.objects.new("Body", mesh)
+    bpy.context.scene.collection.objects.link(skinned)
+    skinned.parent = armature
+    for bone, name in enumerate(body.bones):
+        group = skinned.vertex_groups.new(name=name)
+        for vertex in np.flatnonzero(body.weights[:, bone]):
+            group.add([int(vertex)], body.weights[vertex, bone], "REPLACE")
+    skinned.modifiers.new("Armature", "ARMATURE").object = armature
+    skinned["landmarks"] = json.dumps(
+        {
+            joint: {"vertices": vertices.tolist(), "weights": weights.tolist()}
+            for joint, (vertices, weights) in body.landmarks.items()
+        }
+    )
+    return skinned
+
+
+def _material(look: dict[str, list[float]]) -> bpy.types.Material:
+    """Skin, covered by each zone where its distance field is positive: borders stay sharp whatever the mesh."""
+    hair, skin = np.array(look["hair"]), np.array(look["skin"])
+    colours = {
+        **look,
+        "soles": SOLES,
+        "brows": 0.5 * hair + 0.12 * skin,
+        "lips": skin * [0.80, 0.52, 0.52],
+        "mouth": MOUTH,
+        "eyes": EYE_WHITE,
+        "iris": IRIS,
+    }
+    material = bpy.data.materials.new("Body")
+    material.use_nodes = True
+    nodes, links = material.node_tree.nodes, material.node_tree.links
+    principled = nodes["Principled BSDF"]
+    colour, roughness = nodes.new("ShaderNodeRGB").outputs[0], nodes.new("ShaderNodeValue").outputs[0]
+    colour.default_value, roughness.default_value = [*look["skin"], 1.0], ROUGHNESS["skin"]
+    for zone in ZONES:
+        distance = nodes.new("ShaderNodeAttribute")
+        distance.attribute_name = f"zone_{zone}"
+        inside = nodes.new("ShaderNodeMath")
+        inside.operation = "GREATER_THAN"
+        inside.inputs[1].default_value = 0.0
+        links.new(distance.outputs["Fac"], inside.inputs[0])
+        colour = _cover(nodes, links, "RGBA", inside, colour, [*colours[zone], 1.0])
+        roughness = _cover(nodes, links, "FLOAT", inside, roughness, ROUGHNESS.get(zone, ROUGHNESS["skin"]))
+    links.new(colour, principled.inputs["Base Color"])
+    links.new(roughness, principled.inputs["Roughness"])
+    return material
+
+
+def _cover(nodes, links, kind: str, inside, below, above):
+    """The output of a mix node: `above` where `inside` is 1, otherwise what `below` gives."""
+    mix = nodes.new("ShaderNodeMix")
+    mix.data_type = kind
+    factor, first, second, output = (
+        next(socket for socket in sockets if socket.identifier == f"{name}_{suffix}")
+        for sockets, name, suffix in (
+            (mix.inputs, "Factor", "Float"),
+            (mix.inputs, "A", "Color" if kind == "RGBA" else "Float"),
+            (mix.inputs, "B", "Color" if kind == "RGBA" else "Float"),
+            (mix.outputs, "Result", "Color" if kind == "RGBA" else "Float"),
+        )
+    )
+    links.new(inside.outputs[0], factor)
+    links.new(below, first)
+    second.default_value = above
+    return output
+
+
+def _action(body: Body, motion: Motion, armature: bpy.types.Object, name: str) -> None:
+    """Key every bone's rotation, and the root's location, on frames 1..N, with straight lines between."""
+    action = bpy.data.actions.new(name)
+    slot = action.slots.new(id_type="OBJECT", name=armature.name)
+    channels = action.layers.new("Layer").strips.new(type="KEYFRAME").channelbag(slot, ensure=True)
+    animation = armature.animation_data_create()
+    animation.action, animation.action_slot = action, slot
+    location = (motion.root - body.heads[0]) @ body.orientations[0]
+    _keys(channels, f'pose.bones["{body.bones[0]}"].location', location)
+    for bone, bone_name in enumerate(body.bones):
+        armature.pose.bones[bone_name].rotation_mode = "QUATERNION"
+        _keys(channels, f'pose.bones["{bone_name}"].rotation_quaternion', motion.rotations[:, bone])
+
+
+def _keys(channels, path: str, values: np.ndarray) -> None:
+    frames = np.arange(1, len(values) + 1)
+    linear = bpy.types.Keyframe.bl_rna.properties["interpolation"].enum_items["LINEAR"].value
+    for component, column in enumerate(values.T):
+        curve = channels.fcurves.new(path, index=component)
+        curve.keyframe_points.add(len(frames))
+        curve.keyframe_points.foreach_set("co", np.stack([frames, column], axis=1).ravel())
+        curve.keyframe_points.foreach_set("interpolation", np.full(len(frames), linear))
+        curve.update()

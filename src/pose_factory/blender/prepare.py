@@ -1,0 +1,236 @@
+"""Making any rigged character look the same to the rest of the workflow: metres, Z up, facing -Y, feet on the floor."""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+import numpy as np
+from mathutils import Matrix, Vector
+
+from pose_factory import rigs
+from pose_factory.blender import actions, evaluate, importers
+from pose_factory.errors import PoseFactoryError
+from pose_factory.skeleton import JOINTS
+
+HEIGHTS = (0.3, 3.0)
+"""Metres: a human outside this range was imported at the wrong scale."""
+ROOT = "PoseFactoryRoot"
+
+
+@dataclass
+class Character:
+    """A character in the scene: its rig and the meshes that move with it."""
+
+    armature: bpy.types.Object
+    meshes: list[bpy.types.Object]
+    warnings: list[str]
+
+
+def prepare(source: dict, destination: Path) -> dict:
+    """Import the character that the config's `source` describes, normalise it and save it as `destination` (.blend).
+
+    The scale hierarchy stays as it is below one root empty, whose transform makes the world metric: applying scale to an
+    animated armature would have to rewrite its action, constraints and shape keys. Returns what character.json holds.
+    Raises PoseFactoryError for anything that cannot be filmed.
+    """
+    path = Path(source["file"]) if source.get("file") else None
+    if path:
+        importers.load(path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    else:
+        from pose_factory.blender import anny_character  # loads torch, which files do not need
+
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        anny_character.build(source["anny"])
+        digest = hashlib.sha256(repr(source["anny"]).encode()).hexdigest()
+    character = _find_character()
+    own_tails = path is None or path.suffix.lower() == ".blend"
+    rig = rigs.detect([bone.name for bone in character.armature.data.bones], tails_trusted=own_tails)
+    joints = {name: {"bone": bone, "end": end} for name, (bone, end) in rig.joints.items()}
+    for mesh in character.meshes:
+        joints |= evaluate.landmarks(mesh)
+    action = actions.apply(character.armature, source.get("action"))
+    _film_what_is_seen(character)
+    height, found = _stand(character, joints, source.get("scale", 1.0), source.get("yaw", 0.0))
+    _replace_missing_textures(character)
+    scene = bpy.context.scene
+    _put_on_floor(character.meshes, range(scene.frame_start, scene.frame_end + 1))
+    scene.unit_settings.system, scene.unit_settings.scale_length = "METRIC", 1.0
+    bpy.ops.wm.save_as_mainfile(filepath=str(destination), compress=True, copy=True)
+    return {
+        "rig": rig.rig,
+        "armature": character.armature.name,
+        "joints": {name: joints[name] for name in JOINTS if name in joints},
+        "not_annotated": [name for name in JOINTS if name not in joints],
+        "action": action,
+        "fps": scene.render.fps / scene.render.fps_base,
+        "first_frame": scene.frame_start,
+        "last_frame": scene.frame_end,
+        "height": round(height, 4),
+        "scale_found": found,
+        "meshes": [mesh.name for mesh in character.meshes],
+        "vertices": sum(len(mesh.data.vertices) for mesh in character.meshes),
+        "units": "metres, Z up, facing -Y, lowest point of the motion on z = 0",
+        "source_sha256": digest,
+        "warnings": character.warnings,
+    }
+
+
+def _find_character() -> Character:
+    """The rig with the most vertices on it, and every rendered mesh that hangs on any rig; all else leaves the scene."""
+    rendered = {o.name for o in bpy.context.view_layer.objects if not o.hide_render}
+    rendered -= {o.name for c in bpy.data.collections if c.hide_render for o in c.all_objects}
+    objects = list(bpy.context.scene.objects)
+    rigs_found = [o for o in objects if o.type == "ARMATURE"]
+    if not any(o.type == "MESH" for o in objects):
+        raise PoseFactoryError("The file holds no mesh, so there is nothing to film: export the character with its skin.")
+    if not rigs_found:
+        raise PoseFactoryError("The file holds no armature, so there are no joints to label: export the rigged character.")
+    owner = {o: _rig_of(o, set()) for o in objects if o.type == "MESH" and o.name in rendered}
+    owner = {mesh: rig for mesh, rig in owner.items() if rig and len(mesh.data.vertices)}
+    if not owner:
+        raise PoseFactoryError("No mesh in the file is attached to its armature: skin or parent the body to it.")
+    armature = max(
+        rigs_found, key=lambda rig: sum(len(mesh.data.vertices) for mesh, its_rig in owner.items() if its_rig == rig)
+    )
+    warnings = []
+    if len(rigs_found) > 1:
+        warnings.append(f'{len(rigs_found)} armatures: joints are those of "{armature.name}", which carries most vertices')
+    for o in objects:
+        if o.type in ("LIGHT", "CAMERA", "SPEAKER", "LIGHT_PROBE"):
+            bpy.data.objects.remove(o)
+        elif o.type not in ("ARMATURE", "EMPTY") and o not in owner:
+            if o.name in rendered:
+                warnings.append(f'"{o.name}" ({o.type.lower()}) is not a mesh attached to an armature and is left out')
+            o.hide_render = o.hide_viewport = True
+    for rig in rigs_found:
+        rig.data.pose_position = "POSE"
+    for warning in warnings:
+        print(f"Warning: {warning}")
+    return Character(armature, sorted(owner, key=lambda o: o.name), warnings)
+
+
+def _rig_of(o: bpy.types.Object, seen: set) -> bpy.types.Object | None:
+    """The armature that moves `o`: by modifier, by constraint, or as a parent however far up."""
+    if o is None or o in seen:
+        return None
+    if o.type == "ARMATURE":
+        return o
+    seen.add(o)
+    movers = [m.object for m in o.modifiers if m.type in ("ARMATURE", "SURFACE_DEFORM", "MESH_DEFORM") and hasattr(m, "object")]
+    movers += [m.target for m in o.modifiers if m.type == "SURFACE_DEFORM"]
+    movers += [c.target for c in o.constraints if hasattr(c, "target")]
+    return next((rig for mover in [*movers, o.parent] if (rig := _rig_of(mover, seen))), None)
+
+
+def _film_what_is_seen(character: Character) -> None:
+    """Make the viewport's evaluation, which everything is measured on, the same as the render's."""
+    for mesh in character.meshes:
+        mesh.hide_viewport = False
+        mesh.hide_set(False)
+        for modifier in mesh.modifiers:
+            modifier.show_viewport = modifier.show_render
+            if modifier.type in ("SUBSURF", "MULTIRES"):
+                modifier.levels = modifier.render_levels
+    bpy.context.scene.render.use_simplify = False
+
+
+def _stand(character: Character, joints: dict, scale: float, yaw: float) -> tuple[float, float]:
+    """Parent everything to one root that turns and scales the world; return the standing height and the scale found."""
+    scene, armature = bpy.context.scene, character.armature
+    scene.frame_set(scene.frame_start)
+    root = bpy.data.objects.new(ROOT, None)
+    scene.collection.objects.link(root)
+    for o in list(scene.objects):
+        if o.parent is None and o != root:
+            o.parent = root
+    rest = _rest_joints(armature, joints)
+    up = _nearest_axis(rest["neck"] - (rest["left_ankle"] + rest["right_ankle"]) / 2)
+    if up != Vector((0, 0, 1)):
+        _warn(character, f"the character lay along {tuple(map(int, up))} and was stood up")
+    upright = up.rotation_difference(Vector((0, 0, 1))).to_matrix()
+    across = upright @ (rest["left_hip"] - rest["right_hip"] + rest["left_shoulder"] - rest["right_shoulder"])
+    facing = across.cross(Vector((0, 0, 1)))
+    turn = -math.pi / 2 - math.atan2(facing.y, facing.x)
+    turn = math.remainder(turn, 2 * math.pi)
+    if abs(turn) < math.radians(1):  # a rig that is not quite symmetric, not one that faces elsewhere
+        turn = 0.0
+    else:
+        _warn(character, f"the character was turned by {math.degrees(turn):.0f} degrees to face -Y")
+    rotation = Matrix.Rotation(turn + math.radians(yaw), 3, "Z") @ upright
+    root.matrix_world = (rotation * scale).to_4x4()
+    found = float(np.mean(armature.matrix_world.to_scale()))
+    height = _rest_height(character)
+    if not HEIGHTS[0] <= height <= HEIGHTS[1]:
+        factor = 10.0 ** round(math.log10(1.7 / height)) if height > 0 else 1.0
+        raise PoseFactoryError(
+            f"The character stands {height:.4g} m high (armature scale found: {found:.4g}), which no human does: "
+            f"set `scale: {scale * factor:g}` in its entry of the config."
+        )
+    return height, found
+
+
+def _rest_joints(armature: bpy.types.Object, joints: dict) -> dict[str, Vector]:
+    bones = armature.data.bones
+    return {
+        name: armature.matrix_world @ (bones[at["bone"]].head_local if at["end"] == "head" else bones[at["bone"]].tail_local)
+        for name, at in joints.items()
+        if "bone" in at
+    }
+
+
+def _nearest_axis(direction: Vector) -> Vector:
+    axis = max(range(3), key=lambda i: abs(direction[i]))
+    return Vector([math.copysign(1, direction[i]) if i == axis else 0 for i in range(3)])
+
+
+def _rest_height(character: Character) -> float:
+    """Height of the meshes in the rest pose, metres: a pose may lie or crouch, a rest pose stands."""
+    character.armature.data.pose_position = "REST"
+    bpy.context.view_layer.update()
+    z = evaluate.vertices(character.meshes)[:, 2]
+    character.armature.data.pose_position = "POSE"
+    bpy.context.view_layer.update()
+    return float(z.max() - z.min())
+
+
+def _put_on_floor(meshes: list[bpy.types.Object], frames: range) -> None:
+    """Raise or lower the root so that the lowest point of the whole motion touches z = 0."""
+    lowest = min(evaluate.vertices(meshes)[:, 2].min() for _ in evaluate.each_frame(frames))
+    bpy.data.objects[ROOT].location.z -= lowest
+    bpy.context.scene.frame_set(frames[0])
+
+
+def _replace_missing_textures(character: Character) -> None:
+    """Pack what is there; where an image is missing, use the plain colour instead of Blender's pink, and say so."""
+    missing = []
+    for image in bpy.data.images:
+        if image.source == "FILE" and not image.packed_file:
+            try:
+                image.pack()
+            except RuntimeError:
+                missing.append(image)
+    for image in missing:
+        _warn(character, f'texture "{image.filepath or image.name}" is missing: its surfaces are plain grey')
+    for material in bpy.data.materials:
+        for node in list(material.node_tree.nodes) if material.use_nodes and material.node_tree else []:
+            if node.type == "TEX_IMAGE" and node.image in missing:
+                _unplug(material.node_tree, node)
+
+
+def _unplug(tree: bpy.types.NodeTree, node: bpy.types.Node) -> None:
+    for link in [link for output in node.outputs for link in output.links]:
+        socket = link.to_socket
+        if socket.name == "Base Color":
+            socket.default_value = (0.5, 0.5, 0.5, 1)
+        tree.links.remove(link)
+    tree.nodes.remove(node)
+
+
+def _warn(character: Character, warning: str) -> None:
+    character.warnings.append(warning)
+    print(f"Warning: {warning}")
+
+

@@ -1,0 +1,140 @@
+"""Filming one view of the open, prepared scene."""
+
+import re
+import shutil
+import time
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from pose_factory import frames as frame_files
+from pose_factory.blender import scene as scenes
+from pose_factory.blender import studio
+from pose_factory.errors import PoseFactoryError
+
+ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
+GPU_BACKENDS = ("OPTIX", "CUDA", "HIP", "METAL")
+"""Cycles' GPU backends, best first."""
+TROUBLE = re.compile(
+    r"^.*(?:\bError:|\bERROR\b|(?:CUDA|OptiX|HIP|Metal|oneAPI)\b.*\b(?:error|failed)|out of memory|illegal address).*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def render(view: dict, bounds: dict, frames: list[int], settings: dict, folder: Path, log: Path) -> dict:
+    """Render `frames` of the open scene through the camera `view` into PNG files in `folder`.
+
+    The images appear in `folder` only when all are done. `settings` is the config's `render` section; `log` is the file
+    that this process's output goes to, in which an error of Cycles or the GPU, which Blender only prints, is looked for.
+    Returns what render.json holds. Raises PoseFactoryError for such an error, or for an engine or device that is not there.
+    """
+    started = time.perf_counter()
+    scenes.add_camera(view)
+    low, high = np.array(bounds["hull"]).min(axis=0), np.array(bounds["hull"]).max(axis=0)
+    studio.build(np.array(bounds["target"]), float(np.linalg.norm(high - low)))
+    device = _configure(settings)
+    print(f"Rendering {len(frames)} frames with {settings['engine']} on {device}.", flush=True)
+    scene = bpy.context.scene
+    partial = folder.with_name(f".{folder.name}-partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    ready = time.perf_counter()
+    for done, frame in enumerate(frames, 1):
+        scene.frame_set(frame)
+        path = frame_files.image(partial, frame)
+        scene.render.filepath = str(path)
+        try:
+            bpy.ops.render.render(write_still=True)
+        except RuntimeError as error:
+            raise PoseFactoryError(f"Frame {frame} cannot be rendered: {str(error).strip()}") from error
+        if not path.exists():
+            raise PoseFactoryError(f"Blender wrote no image for frame {frame}: is the disk that holds {folder} full?")
+        print(f"Frame {frame}: {done} of {len(frames)}.", flush=True)
+    _raise_trouble(log)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return {
+        "frames": frames,
+        "fps": scene.render.fps / scene.render.fps_base,
+        "engine": settings["engine"],
+        "device": device,
+        "samples": settings["samples"],
+        "seed": settings["seed"],
+        "seconds_setting_up": round(ready - started, 3),
+        "seconds_rendering": round(time.perf_counter() - ready, 3),
+        "blender": bpy.app.version_string,
+    }
+
+
+def choose_device(wanted: str, available: list[str]) -> str:
+    """The device to render on: "CPU" or one of GPU_BACKENDS.
+
+    `wanted` is the config's "auto" or a backend's name in lower case, `available` the backends with a device.
+    Raises PoseFactoryError if a backend is asked for by name and is not there.
+    """
+    if wanted == "auto":
+        return next((backend for backend in GPU_BACKENDS if backend in available), "CPU")
+    if wanted != "cpu" and wanted.upper() not in available:
+        raise PoseFactoryError(
+            f"render.device is {wanted}, but Cycles finds {', '.join(available) or 'no GPU'} here: use auto or cpu."
+        )
+    return wanted.upper()
+
+
+def _configure(settings: dict) -> str:
+    """Set the scene's engine, device, sampling and output; return the device's name for the log."""
+    scene = bpy.context.scene
+    try:
+        scene.render.engine = ENGINES[settings["engine"]]
+    except TypeError as error:
+        raise PoseFactoryError(f"This Blender has no engine {settings['engine']}: {error}") from error
+    image = scene.render.image_settings
+    image.file_format, image.color_mode, image.color_depth, image.compression = "PNG", "RGB", "8", 15
+    scene.render.use_file_extension = True
+    scene.render.use_persistent_data = True
+    scene.render.use_stamp = scene.render.use_compositing = scene.render.use_sequencer = False
+    scene.render.film_transparent = False
+    scene.view_settings.view_transform = "Standard"
+    scene.view_settings.look, scene.view_settings.exposure, scene.view_settings.gamma = "None", 0.0, 1.0
+    if settings["engine"] == "cycles":
+        return _configure_cycles(scene.cycles, settings)
+    if settings["engine"] == "eevee":
+        scene.eevee.taa_render_samples = settings["samples"]
+    else:
+        shading = scene.display.shading
+        shading.light, shading.color_type, shading.show_shadows = "STUDIO", "MATERIAL", True
+        shading.show_cavity, shading.shadow_intensity = True, 0.3
+    return "OpenGL"
+
+
+def _configure_cycles(cycles, settings: dict) -> str:
+    cycles.samples, cycles.seed = settings["samples"], settings["seed"]
+    cycles.use_animated_seed = False
+    cycles.use_adaptive_sampling = False
+    cycles.use_denoising = settings["denoise"]
+    if settings["denoise"]:
+        cycles.denoiser = "OPENIMAGEDENOISE"
+    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 4, 2, 2
+    cycles.caustics_reflective = cycles.caustics_refractive = False
+    preferences = bpy.context.preferences.addons["cycles"].preferences
+    devices: dict[str, list] = {}
+    for backend in GPU_BACKENDS:
+        try:
+            devices[backend] = [d for d in preferences.get_devices_for_type(backend) if d.type == backend]
+        except ValueError:  # this build of Cycles does not have the backend at all
+            continue
+    device = choose_device(settings["device"], [backend for backend, found in devices.items() if found])
+    cycles.device = "CPU" if device == "CPU" else "GPU"
+    if device == "CPU":
+        return "CPU"
+    preferences.compute_device_type = device
+    for found in preferences.devices:
+        found.use = found.type == device
+    return f"{device} ({', '.join(found.name for found in devices[device])})"
+
+
+def _raise_trouble(log: Path) -> None:
+    """Blender prints the renderer's errors and goes on; its images are then wrong or black."""
+    if found := TROUBLE.search(log.read_text(errors="replace")):
+        raise PoseFactoryError(f"The renderer reported a problem, so its images are not kept: {found[0].strip()}")

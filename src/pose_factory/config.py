@@ -1,0 +1,254 @@
+"""The config: checked against its schema, defaults filled in, every mistake told in one sentence.
+
+This runs each time Snakemake starts, so it imports nothing heavy.
+"""
+
+import difflib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from pose_factory.errors import PoseFactoryError
+
+SCHEMA_PATH = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.json"
+SUFFIXES = (".fbx", ".glb", ".gltf", ".blend")
+
+_TYPE_NAMES = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "null": "empty",
+}
+_LIMITS = {
+    "minimum": "at least {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "at most {}",
+    "exclusiveMaximum": "below {}",
+}
+_NAME_RULE = "use letters, digits, '_' and '-' ('dataset' and 'review' are taken)"
+
+Problem = tuple[tuple, str]  # the path of keys and indices in the config, and the sentence without its full stop
+
+
+def load(config: dict, root: Path) -> dict:
+    """The config of a run: validated, with every default filled in and only the chosen characters.
+
+    Relative character files are looked for in the folder `root`. In the result `characters` maps each chosen name to
+    {name, file (absolute path) or None, anny (full description) or None, action, scale, yaw (degrees), source,
+    licence}; `cameras` maps each camera angle's name to {name, azimuth, elevation (degrees), focal_length,
+    sensor_width (mm), margin, resolution, framing}; `only` lists the chosen names. Raises PoseFactoryError for the
+    mistake that comes first in the file, with the number of the others.
+    """
+    schema = json.loads(SCHEMA_PATH.read_text())
+    problems = _schema_problems(config, schema) + list(_character_problems(config, root))
+    if problems:
+        _, sentence = min(problems, key=lambda problem: _position(config, problem[0]))
+        others = len(problems) - 1
+        more = f" (and {others} more problem{'s' if others > 1 else ''})" if others else ""
+        raise PoseFactoryError(f"Config: {sentence}{more}.")
+    filled = _fill(config, schema, schema["$defs"])
+    chosen = _chosen(config) or list(filled["characters"])
+    return {
+        **filled,
+        "results": os.path.normpath(os.path.expanduser(filled["results"])),
+        "only": chosen,
+        "characters": {name: _character(name, filled["characters"][name], root) for name in chosen},
+        "cameras": _cameras(filled["cameras"], schema["properties"]["cameras"]["properties"]["angles"]["default"]),
+    }
+
+
+def _character(name: str, character: dict, root: Path) -> dict:
+    file = _resolve(character["file"], root) if "file" in character else None
+    return {"name": name, "anny": None, **character, "file": file and str(file)}
+
+
+def _cameras(cameras: dict, known: dict[str, float]) -> dict[str, dict]:
+    angles = cameras["angles"]
+    if isinstance(angles, list):
+        angles = {name: float(known[name]) for name in angles}
+    shared = {key: value for key, value in cameras.items() if key != "angles"}
+    return {
+        name: {"name": name, **shared, **(angle if isinstance(angle, dict) else {"azimuth": angle})}
+        for name, angle in angles.items()
+    }
+
+
+def _resolve(file: str, root: Path) -> Path:
+    return Path(os.path.abspath(root / os.path.expanduser(file)))
+
+
+def _chosen(config: dict) -> list:
+    only = config.get("only", [])
+    return list(dict.fromkeys(name for name in ([only] if isinstance(only, str) else only) if isinstance(name, str)))
+
+
+def _fill(value: Any, schema: dict, definitions: dict) -> Any:
+    """`value` with the schema's defaults, its keys in the schema's order, and one Python type per kind of number."""
+    schema = _dereference(schema, definitions)
+    types = schema.get("type", [])
+    if isinstance(value, dict):
+        known = {key: _dereference(item, definitions) for key, item in schema.get("properties", {}).items()}
+        pattern = next(iter(schema.get("patternProperties", {}).values()), {})
+        defaults = {key: deepcopy(item["default"]) for key, item in known.items() if "default" in item}
+        ordered = {key: value.get(key, defaults.get(key)) for key in known if key in value or key in defaults}
+        return {key: _fill(item, known.get(key, pattern), definitions) for key, item in {**ordered, **value}.items()}
+    if isinstance(value, list):
+        return [_fill(item, schema.get("items", {}), definitions) for item in value]
+    if _is_number(value) and "number" in types:
+        return float(value)
+    return int(value) if "integer" in types else value
+
+
+def _dereference(schema: dict, definitions: dict) -> dict:
+    if "$ref" not in schema:
+        return schema
+    return {**definitions[schema["$ref"].removeprefix("#/$defs/")], **schema}
+
+
+# Finding the problems
+
+
+def _character_problems(config: dict, root: Path) -> Iterator[Problem]:
+    """What a schema cannot see. The config may be of any shape: what is malformed is the schema's to report."""
+    characters, only = config.get("characters"), config.get("only", [])
+    if not isinstance(characters, dict) or not isinstance(only, list | str):
+        return
+    names = [name for name in characters if isinstance(name, str)]
+    # results/ada and results/Ada are one folder on the file systems of macOS and Windows
+    for index, name in enumerate(names):
+        if name.lower() in [earlier.lower() for earlier in names[:index]]:
+            yield ("characters", name), f"characters.{name} differs from another name only in upper and lower case"
+    for index, name in enumerate([only] if isinstance(only, str) else only):
+        if isinstance(name, str) and name not in characters:
+            path = ("only",) if isinstance(only, str) else ("only", index)
+            yield path, f"{_dotted(path)} names '{name}', which is not a character; {_nearest(name, names)}"
+    chosen = _chosen(config)
+    for name, character in characters.items():
+        file = character.get("file") if isinstance(character, dict) else None
+        if isinstance(file, str) and file and (not chosen or name in chosen):
+            yield from _file_problems(("characters", name, "file"), file, root)
+
+
+def _file_problems(path: tuple, file: str, root: Path) -> Iterator[Problem]:
+    key, resolved = _dotted(path), _resolve(file, root)
+    suffix = resolved.suffix.lower()
+    if suffix not in SUFFIXES:
+        yield path, f"{key} is '{file}', whose suffix is not supported; {_nearest(suffix, SUFFIXES)}"
+    elif os.path.isdir(resolved):
+        yield path, f"{key} is the folder {resolved}; name a file in it"
+    elif not os.path.isfile(resolved):
+        siblings = [item.name for item in resolved.parent.glob("*") if item.suffix.lower() in SUFFIXES]
+        matches = difflib.get_close_matches(resolved.name, siblings, n=1)
+        hint = f"; the nearest there is '{matches[0]}'" if matches else ""
+        yield path, f"{key} is a file that does not exist: {resolved}{hint}"
+
+
+def _schema_problems(config: dict, schema: dict) -> list[Problem]:
+    problems = list(_key_problems(config))
+    if problems:
+        return problems  # jsonschema stumbles over keys that are not text
+    checker = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("number", lambda _, value: _is_number(value))
+    validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=checker)
+    return [problem for error in validator(schema).iter_errors(config) for problem in _tell(error)]
+
+
+def _key_problems(value: Any, path: tuple = ()) -> Iterator[Problem]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        if isinstance(value, dict) and not isinstance(key, str):
+            yield (*path, key), f"the key {key!r} in {_dotted(path) or 'the config'} is not text; put it in quotes"
+        yield from _key_problems(item, (*path, key))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+# Telling the problems
+
+
+def _tell(error: jsonschema.ValidationError) -> Iterator[Problem]:
+    """The problems in a schema error, which may name several keys at once."""
+    path, schema, value = tuple(error.absolute_path), error.schema, error.instance
+    key, is_now = _dotted(path) or "the config", f"is {_shown(value)}"
+    about = f" ({schema['description']})" if "description" in schema else ""
+    match error.validator:
+        case "additionalProperties":
+            yield from _unknown_keys(path, value, schema)
+        case "required":
+            missing = next(name for name in error.validator_value if name not in value)
+            yield (*path, missing), f"{_dotted((*path, missing))} is missing"
+        case "dependentRequired":
+            setting = next(name for name in error.validator_value if name in value)
+            yield (*path, setting), f"{_dotted((*path, setting))} is for characters from files; remove it"
+        case "oneOf":
+            if isinstance(value, dict):  # anything else is a wrong type already
+                fault = "has both file and anny" if "file" in value else "has neither file nor anny"
+                yield path, f"{key} {fault}; give it one of the two"
+        case "type":
+            types = [error.validator_value] if isinstance(error.validator_value, str) else error.validator_value
+            yield path, f"{key} {is_now}, but must be {' or '.join(_TYPE_NAMES[name] for name in types)}{about}"
+        case "enum":
+            yield path, f"{key} {is_now}; {_nearest(value, error.validator_value)}"
+        case "minItems" | "maxItems" if "maxItems" in schema:
+            yield path, f"{key} {is_now}, but must have {schema['maxItems']} values{about}"
+        case "minItems" | "minProperties":
+            yield path, f"{key} is empty; name at least one"
+        case "uniqueItems":
+            yield path, f"{key} names one twice"
+        case "pattern":
+            yield path, f"{key} {is_now}, but must be {schema['description']}"
+        case _:
+            limits = " and ".join(text.format(schema[name]) for name, text in _LIMITS.items() if name in schema)
+            yield path, f"{key} {is_now}, but must be {limits}{about}"
+
+
+def _unknown_keys(path: tuple, value: dict, schema: dict) -> Iterator[Problem]:
+    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    for name in value:
+        if name not in known and not any(re.search(pattern, name) for pattern in patterns):
+            key = _dotted((*path, name))
+            if known:
+                yield (*path, name), f"{key} is not a known key; {_nearest(name, known)}"
+            else:
+                yield (*path, name), f"{key} is not a valid name; {_NAME_RULE}"
+
+
+def _nearest(value: Any, valid: Iterable[str]) -> str:
+    """The advice that follows a wrong key or value: the valid one most like it, else all of them."""
+    matches = difflib.get_close_matches(str(value), valid, n=1)
+    return f"the nearest valid one is '{matches[0]}'" if matches else f"use one of {', '.join(valid)}"
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == "":
+        return "empty"
+    if isinstance(value, dict):
+        return "a mapping"
+    return f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _dotted(path: tuple) -> str:
+    """('cameras', 'resolution', 0) as cameras.resolution[0]."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
+
+
+def _position(config: dict, path: tuple) -> list[int]:
+    """Where in the file a path is, for sorting; a key that is missing comes after those that are there."""
+    position, value = [], config
+    for key in path:
+        if isinstance(value, dict) and key not in value:
+            return [*position, len(value)]
+        position.append(list(value).index(key) if isinstance(value, dict) else key)
+        value = value[key]
+    return position

@@ -1,0 +1,72 @@
+"""Reading and writing JSON and Parquet, always atomically: a file is either whole or absent."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+from pose_factory.errors import PoseFactoryError
+
+METADATA_KEY = b"pose_factory"
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` (same suffix); on success it replaces `path`, on failure it is removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise PoseFactoryError(f"Cannot write {path}: {error.strerror}; free some space or fix its folder.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, data: dict) -> None:
+    """Write `data` as indented JSON; the same data gives the same bytes."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> dict:
+    """The JSON object in `path`."""
+    return json.loads(Path(path).read_text())
+
+
+def write_table(path: str | Path, table: pd.DataFrame, about: dict) -> None:
+    """Write `table` as Parquet with `about` (schema name, units, frames of reference, joint names) in its metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    metadata = {**(arrow.schema.metadata or {}), METADATA_KEY: json.dumps(about).encode()}
+    with atomic(path) as temporary:
+        pq.write_table(arrow.replace_schema_metadata(metadata), temporary, compression="zstd")
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """The table in `path`."""
+    return pd.read_parquet(path)
+
+
+def read_about(path: str | Path) -> dict:
+    """What `write_table` was told about the table in `path`."""
+    import pyarrow.parquet as pq
+
+    return json.loads(pq.read_schema(path).metadata[METADATA_KEY])
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,43 @@
+"""Which frames of a motion are filmed, what their files are called, and reading them back."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pose_factory.errors import PoseFactoryError
+
+
+def select(first: int, last: int, selection: str | dict) -> list[int]:
+    """The frame numbers to film from `first` to `last`, both included.
+
+    `selection` is "all", "first", "last" or {"step": n}, as in the config.
+    """
+    if selection == "first":
+        return [first]
+    if selection == "last":
+        return [last]
+    step = 1 if selection == "all" else selection["step"]
+    return list(range(first, last + 1, step))
+
+
+def image(folder: str | Path, frame: int) -> Path:
+    """The image of one frame, such as `frames/0001.png`."""
+    return Path(folder) / f"{frame:04d}.png"
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """The image at `path` as (H, W, 3) uint8 BGR. Raises PoseFactoryError when it cannot be read."""
+    import cv2  # Blender's side only names frames
+
+    data = Path(path).read_bytes() if Path(path).is_file() else b""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if pixels is None:
+        raise PoseFactoryError(f"{path} is missing or not an image; render its view again.")
+    return pixels
+
+
+def read_rgb(folder: str | Path, numbers: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """(frame number, image (H, W, 3) uint8 RGB) of each frame, one at a time."""
+    for number in numbers:
+        yield number, read_image(image(folder, number))[..., ::-1]

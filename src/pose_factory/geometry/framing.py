@@ -1,0 +1,112 @@
+"""Where a camera must stand so that a whole motion just fills its image, exactly and without iteration.
+
+A point p at camera-aligned offset (x, y, z) from the target (z towards the camera) is inside the margin when
+|x| / (d - z) <= (1 - margin) * tan(fov / 2), so the distance needed is the maximum of z + |x| / ((1 - margin) tan(fov / 2))
+over both image axes and all points: a maximum of linear functions, which the convex hull of the points attains.
+"""
+
+import numpy as np
+from scipy.spatial import ConvexHull, QhullError
+
+from pose_factory.errors import PoseFactoryError
+from pose_factory.geometry.camera import PIXEL_CONVENTION, Camera
+
+RING_AZIMUTHS = tuple(range(0, 360, 45))
+"""The eight azimuths, degrees, whose common distance a ring of cameras shares, whichever of them the config names."""
+
+
+def hull(points: np.ndarray) -> np.ndarray:
+    """The corners (N, 3) of the convex hull of `points` (M, 3); the points themselves where they are flat."""
+    points = np.unique(points, axis=0)
+    try:
+        return points[ConvexHull(points).vertices]
+    except QhullError:
+        return points
+
+
+class SweptHull:
+    """The convex hull of everything added so far: the volume that a moving body sweeps, in a few hundred points."""
+
+    def __init__(self) -> None:
+        self._corners = np.empty((0, 3))
+        self._planes: np.ndarray | None = None
+
+    def add(self, points: np.ndarray) -> None:
+        """Grow the hull by `points` (N, 3), metres. Raises PoseFactoryError where one is not finite."""
+        if not np.isfinite(points).all():
+            raise PoseFactoryError("The mesh has vertices that are not finite numbers; repair it in Blender.")
+        if self._planes is not None:
+            # A body moves little from frame to frame: nearly all points lie inside what is already swept.
+            points = points[(points @ self._planes[:, :3].T > -self._planes[:, 3]).any(axis=1)]
+            if not len(points):
+                return
+        points = np.unique(np.concatenate([self._corners, points]), axis=0)
+        try:
+            convex = ConvexHull(points)
+        except QhullError:  # still flat: a thin prop, or fewer than four points
+            self._corners, self._planes = points, None
+            return
+        self._corners = points[convex.vertices]
+        self._planes = np.unique(convex.equations, axis=0)
+
+    @property
+    def corners(self) -> np.ndarray:
+        """(N, 3) the corners of the hull, metres, in a reproducible order."""
+        return self._corners
+
+
+def direction(azimuth: float, elevation: float) -> np.ndarray:
+    """Unit vector (3,) from the target to a camera at `azimuth` and `elevation` degrees.
+
+    Azimuth 0 is the front (-Y) and grows counter-clockwise seen from above, so 90 is +X: Blender's "right" view.
+    """
+    azimuth, elevation = np.radians([azimuth, elevation])
+    return np.array([np.sin(azimuth) * np.cos(elevation), -np.cos(azimuth) * np.cos(elevation), np.sin(elevation)])
+
+
+def required_distance(
+    points: np.ndarray, target: np.ndarray, azimuth: float, elevation: float, half_extent: tuple[float, float]
+) -> float:
+    """Least distance, metres, from `target` (3,) at which a camera sees all `points` (N, 3) within its margins.
+
+    `half_extent` is (1 - margin) * tan(fov / 2) for the horizontal and the vertical image axis.
+    """
+    view = Camera.look_at(np.asarray(target) + direction(azimuth, elevation), target, 1.0, 2, 2)
+    x, y, z = ((np.asarray(points) - target) @ view.R.T).T
+    return float(max((-z + np.abs(x) / half_extent[0]).max(), (-z + np.abs(y) / half_extent[1]).max()))
+
+
+def frame_view(bounds: dict, angle: dict) -> dict:
+    """The camera of one view, as `camera.json` holds it.
+
+    `bounds` is the content of bounds.json (`hull`, `target`), `angle` one camera angle of the config (azimuth and elevation
+    in degrees, focal_length and sensor_width in mm, resolution in pixels, margin, framing). With framing "ring" every
+    camera that differs in azimuth only stands at the distance that the worst of RING_AZIMUTHS needs (or further, where an
+    azimuth between them would crop); with "each" every camera stands as near as it can.
+    """
+    points, target = np.array(bounds["hull"]), np.array(bounds["target"])
+    width, height = angle["resolution"]
+    focal_px = angle["focal_length"] / angle["sensor_width"] * width
+    half_extent = tuple((1 - angle["margin"]) * size / 2 / focal_px for size in (width, height))
+    azimuths = {angle["azimuth"], *(RING_AZIMUTHS if angle["framing"] == "ring" else ())}
+    distance = max(
+        required_distance(points, target, azimuth, angle["elevation"], half_extent) for azimuth in sorted(azimuths)
+    )
+    position = target + distance * direction(angle["azimuth"], angle["elevation"])
+    camera = Camera.look_at(position, target, focal_px, width, height)
+    return {
+        "width": width,
+        "height": height,
+        "K": camera.K.tolist(),
+        "R": camera.R.tolist(),
+        "t": camera.t.tolist(),
+        "azimuth": angle["azimuth"],
+        "elevation": angle["elevation"],
+        "distance": distance,
+        "target": target.tolist(),
+        "focal_length_mm": angle["focal_length"],
+        "sensor_width_mm": angle["sensor_width"],
+        "margin": angle["margin"],
+        "pixel_convention": PIXEL_CONVENTION,
+        "world_convention": "metres, right-handed, Z up, character facing -Y; x_camera = R @ x_world + t",
+    }

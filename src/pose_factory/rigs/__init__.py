@@ -1,0 +1,133 @@
+"""Which bone is which joint: a map per rig family (the JSON files beside this module), and finding the map that fits.
+
+A map names, for each canonical joint, one or more bones in order of preference and the end of the bone where the joint
+lies. A joint that a rig has no bone for is left out of its map: it is not annotated, never guessed.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pose_factory.errors import PoseFactoryError
+from pose_factory.files import read_json
+from pose_factory.skeleton import JOINTS
+
+REQUIRED: list[str] = [name for name in JOINTS if re.search("shoulder|elbow|wrist|hip|knee|ankle|pelvis|neck", name)]
+ENDS = ("head", "tail")
+
+Bone = tuple[str, str]  # bone name, and its end where the joint lies
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A rig family: for each joint it has, the bones that may carry it, best first."""
+
+    name: str
+    about: str
+    joints: Mapping[str, Sequence[Bone]]
+
+
+@dataclass(frozen=True)
+class RigMatch:
+    """A rig found in an armature: `joints` names the armature's own bones; `prefix` is their common prefix."""
+
+    rig: str
+    prefix: str
+    joints: Mapping[str, Bone]
+
+    @property
+    def not_annotated(self) -> list[str]:
+        """The canonical joints without a bone, in canonical order."""
+        return [name for name in JOINTS if name not in self.joints]
+
+
+def detect(bone_names: Sequence[str], tails_trusted: bool = False) -> RigMatch:
+    """The rig map that fits an armature: all REQUIRED joints found, then the most joints, then the shortest prefix.
+
+    Case, separators (`.`, `-`, space, `_`), any common prefix (`mixamorig:`, `Armature|`) and, where nothing fits
+    without, a number that a tool put behind the names (`.001`, `_07`) do not matter. `tails_trusted` says that bone
+    tails are their author's, as in a .blend; FBX and glTF have none, so importers guess them and joints at tails stay
+    not annotated.
+    Raises PoseFactoryError if no map fits.
+    """
+    if not bone_names:
+        raise PoseFactoryError(
+            "The armature has no bones, so no rig can be found in it; export the character with its rig."
+        )
+    matches: list[RigMatch] = []
+    for bones in (_index(bone_names), _index(bone_names, numbered=True)):
+        matches += [match for rig in rigs() for match in _matches(rig, bones, tails_trusted)]
+        fits = [match for match in matches if not _lacking(match)]
+        if fits:
+            return min(fits, key=lambda match: (-len(match.joints), len(match.prefix), match.rig))
+    closest = min(matches, key=lambda match: (len(_lacking(match)), -len(match.joints)), default=None)
+    lacking = (
+        f"the closest, {closest.rig}, lacks {', '.join(_lacking(closest))}" if closest else "not one joint matches"
+    )
+    some = ", ".join([*bone_names[:3], "..."] if len(bone_names) > 3 else bone_names)
+    raise PoseFactoryError(
+        f"No rig map fits the {len(bone_names)} bones ({some}): {lacking}; "
+        "add a map as a JSON file in src/pose_factory/rigs/ (see docs/rigs.md)."
+    )
+
+
+@cache
+def rigs() -> tuple[Rig, ...]:
+    """All rig maps, by name."""
+    return tuple(load(path) for path in sorted(Path(__file__).parent.glob("*.json")))
+
+
+def load(path: Path) -> Rig:
+    """The rig map in a JSON file; raises PoseFactoryError if it is not a valid one."""
+    try:
+        data = read_json(path)
+        joints = {joint: [(bone["bone"], bone["end"]) for bone in bones] for joint, bones in data["joints"].items()}
+        rig = Rig(data["name"], data["about"], joints)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PoseFactoryError(f"Rig map {path} does not have the form told in docs/rigs.md ({error!r}).") from error
+    faults = [
+        *(f"{joint} is not a canonical joint" for joint in joints if joint not in JOINTS),
+        *(f"{joint} is required" for joint in REQUIRED if not joints.get(joint)),
+        *(f"{bone} has no end {end!r}" for bones in joints.values() for bone, end in bones if end not in ENDS),
+    ]
+    if rig.name != path.stem:
+        faults.append(f"the name {rig.name!r} is not the file's")
+    if faults:
+        raise PoseFactoryError(f"Rig map {path} is not valid: {'; '.join(faults)} (see docs/rigs.md).")
+    return rig
+
+
+def _plain(name: str) -> str:
+    """`name` in lower case with one kind of separator; as long as `name`, so that prefixes keep their length."""
+    return "".join("_" if letter in ".- " else letter.lower()[0] for letter in name)
+
+
+def _index(bone_names: Sequence[str], numbered: bool = False) -> dict[str, str]:
+    """Actual bone name by plain name, and where `numbered` also by plain name without its last number."""
+    index = {}
+    for name in bone_names:
+        index.setdefault(_plain(name), name)
+    if numbered:
+        for name in bone_names:
+            index.setdefault(re.sub(r"_\d+$", "", _plain(name)), name)
+    return index
+
+
+def _matches(rig: Rig, bones: Mapping[str, str], tails_trusted: bool) -> Iterator[RigMatch]:
+    """A match (not always with all joints) for each prefix under which some required joint has a bone."""
+    wanted = {_plain(bone) for joint in REQUIRED for bone, _ in rig.joints[joint]}
+    for prefix in sorted({name.removesuffix(bone) for name in bones for bone in wanted if name.endswith(bone)}):
+        joints = {}
+        for joint, candidates in rig.joints.items():
+            for bone, end in candidates:
+                actual = bones.get(prefix + _plain(bone))
+                if actual is not None and (end == "head" or tails_trusted):
+                    joints[joint] = (actual, end)
+                    break
+        yield RigMatch(rig.name, joints[next(j for j in REQUIRED if j in joints)][0][: len(prefix)], joints)
+
+
+def _lacking(match: RigMatch) -> list[str]:
+    return [joint for joint in REQUIRED if joint not in match.joints]

@@ -1,0 +1,320 @@
+"""The config: the shipped file, what a loaded config holds, and the sentence for every kind of mistake."""
+
+import json
+import subprocess
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pose_factory.config import SCHEMA_PATH, load
+from pose_factory.errors import PoseFactoryError
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+SCHEMA = json.loads(SCHEMA_PATH.read_text())
+BODY = {"anny": {}}
+ANGLES = {
+    "front": 0.0,
+    "front_right": 45.0,
+    "right": 90.0,
+    "back_right": 135.0,
+    "back": 180.0,
+    "back_left": 225.0,
+    "left": 270.0,
+    "front_left": 315.0,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with two character files in it."""
+    (tmp_path / "X Bot.fbx").touch()
+    (tmp_path / "scene.blend").touch()
+    return tmp_path
+
+
+def sentence(config: dict, root: Path = ROOT) -> str:
+    with pytest.raises(PoseFactoryError) as error:
+        load(config, root)
+    text = str(error.value)
+    assert text.startswith("Config: ") and text.endswith(".") and "\n" not in text
+    return text.removeprefix("Config: ")
+
+
+def nested(path: str, value) -> dict:
+    """A config with one character and `value` at the dotted `path`."""
+    config: dict = {"characters": {"ada": deepcopy(BODY)}}
+    *parents, last = path.split(".")
+    inner = config
+    for key in parents:
+        inner = inner.setdefault(key, {})
+    inner[last] = value
+    return config
+
+
+# The loaded result
+
+
+def test_the_shipped_config_is_valid_and_runs_two_bodies_from_eight_angles():
+    config = load(SHIPPED, ROOT)
+    assert list(config["characters"]) == config["only"] == ["ada", "ben"]
+    assert {name: camera["azimuth"] for name, camera in config["cameras"].items()} == ANGLES
+    bodies = [character["anny"] for character in config["characters"].values()]
+    assert bodies[0]["phenotype"] != bodies[1]["phenotype"]
+    assert all(body["frames"] >= 24 for body in bodies)
+
+
+def test_the_schema_is_a_valid_schema_that_is_closed_everywhere_and_whose_defaults_are_valid():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+    def walk(schema):
+        if isinstance(schema, dict):
+            if "properties" in schema or "patternProperties" in schema:
+                assert schema["additionalProperties"] is False
+            if "default" in schema:
+                jsonschema.validate(schema["default"], {**schema, "$defs": SCHEMA["$defs"]})
+            for item in schema.values():
+                walk(item)
+
+    walk(SCHEMA)
+
+
+def test_the_shipped_config_states_every_default_outside_the_characters():
+    shipped, bare = load(SHIPPED, ROOT), load({"characters": SHIPPED["characters"]}, ROOT)
+    assert shipped == bare
+    assert set(SHIPPED) == set(SCHEMA["properties"])
+    for section in ("cameras", "render", "tracking", "validation"):
+        assert set(SHIPPED[section]) == set(SCHEMA["properties"][section]["properties"])
+
+
+def test_a_list_of_angles_takes_the_azimuths_of_the_known_names():
+    known = SCHEMA["properties"]["cameras"]["properties"]["angles"]
+    assert known["default"] == ANGLES and known["items"]["enum"] == list(ANGLES)
+    cameras = load(nested("cameras.angles", list(ANGLES)), ROOT)["cameras"]
+    assert {name: camera["azimuth"] for name, camera in cameras.items()} == ANGLES
+
+
+def test_each_angle_has_the_shared_settings_and_its_own_on_top():
+    config = nested(
+        "cameras.angles", {"front": 0, "above": {"azimuth": -20, "elevation": 40, "resolution": [640, 360]}}
+    )
+    config["cameras"]["margin"] = 0
+    shared = {"focal_length": 50.0, "sensor_width": 36.0, "margin": 0.0, "framing": "ring"}
+    assert load(config, ROOT)["cameras"] == {
+        "front": {"name": "front", "azimuth": 0.0, "elevation": 5.0, "resolution": [512, 512], **shared},
+        "above": {"name": "above", "azimuth": -20.0, "elevation": 40.0, "resolution": [640, 360], **shared},
+    }
+
+
+def test_a_character_is_a_full_description(folder):
+    config = {"characters": {"xbot": {"file": "X Bot.fbx", "yaw": 90}, "ada": {"anny": {"phenotype": {"gender": 1}}}}}
+    characters = load(config, folder)["characters"]
+    assert characters["xbot"] == {
+        "name": "xbot",
+        "file": str(folder / "X Bot.fbx"),
+        "anny": None,
+        "action": None,
+        "scale": 1.0,
+        "yaw": 90.0,
+        "source": "",
+        "licence": "",
+    }
+    assert characters["ada"]["file"] is None
+    body = characters["ada"]["anny"]
+    assert body["phenotype"]["gender"] == 1.0 and body["phenotype"]["height"] == 0.5
+    assert (body["motion"], body["frames"], body["fps"]) == ("walk", 24, 24.0)
+
+
+def test_a_tilde_is_the_home_folder(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    config = {"results": "~/out/", "characters": {"xbot": {"file": "~/X Bot.fbx"}}}
+    loaded = load(config, Path("/"))
+    assert loaded["characters"]["xbot"]["file"] == str(folder / "X Bot.fbx")
+    assert loaded["results"] == str(folder / "out")
+
+
+@pytest.mark.parametrize("only", ["ben", ["ben"], ["ben", "ben"]])
+def test_only_chooses_characters(only):
+    config = load({**SHIPPED, "only": only}, ROOT)
+    assert config["only"] == list(config["characters"]) == ["ben"]
+
+
+def test_the_file_of_a_character_that_is_not_chosen_need_not_exist():
+    config = {"characters": {"ada": BODY, "xbot": {"file": "/nowhere/X Bot.fbx"}}}
+    assert list(load({**config, "only": "ada"}, ROOT)["characters"]) == ["ada"]
+    assert sentence(config) == "characters.xbot.file is a file that does not exist: /nowhere/X Bot.fbx."
+
+
+def test_the_same_settings_load_alike_in_another_order_and_as_other_numbers():
+    one = load(nested("cameras", {"margin": 0, "focal_length": 50}), ROOT)
+    other = load(nested("cameras", {"focal_length": 50.0, "margin": 0.0}), ROOT)
+    assert json.dumps(one) == json.dumps(other)
+    samples = load(nested("render", {"samples": 4.0}), ROOT)["render"]["samples"]
+    assert samples == 4 and isinstance(samples, int)
+
+
+def test_loading_leaves_the_given_config_as_it_was():
+    config = deepcopy(SHIPPED)
+    load(config, ROOT)["cameras"]["front"]["resolution"].append(1)
+    assert config == SHIPPED
+
+
+def test_the_config_is_read_without_heavy_libraries():
+    heavy = {"numpy", "pandas", "bpy", "torch", "mediapipe"}
+    code = f"import sys; sys.path.insert(0, 'src'); import pose_factory.config; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+# The mistakes
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("camera", {}, " is not a known key; the nearest valid one is 'cameras'."),
+        ("cameras.focal_lenght", 35, " is not a known key; the nearest valid one is 'focal_length'."),
+        ("tracking.zzz", 1, " is not a known key; use one of backend, min_detection_confidence, "),
+        ("cameras.angles.top.azimut", 1, " is not a known key; the nearest valid one is 'azimuth'"),
+        ("characters.ada.anny.look.shoe", "#000000", " is not a known key; the nearest valid one is 'shoes'."),
+        ("cameras", None, " is empty, but must be a mapping."),
+        ("cameras.margin", "wide", " is 'wide', but must be a number (the fraction of the image left free"),
+        ("cameras.margin", True, " is true, but must be a number"),
+        ("cameras.margin", float("nan"), " is NaN, but must be a number"),
+        ("cameras.margin", 10**400, " is 1000"),
+        ("cameras.margin", 0.9, " is 0.9, but must be at least 0 and below 0.9 (the fraction of the image"),
+        ("cameras.margin", -0.1, " is -0.1, but must be at least 0 and below 0.9"),
+        ("cameras.elevation", 90, " is 90, but must be above -90 and below 90 (degrees above the horizon)."),
+        ("cameras.focal_length", 0, " is 0, but must be at least 1 and at most 5000 (millimetres)."),
+        ("cameras.resolution", 512, " is 512, but must be a list ([width, height] in pixels)."),
+        ("cameras.resolution", [512], " is [512], but must have 2 values ([width, height] in pixels)."),
+        ("cameras.resolution", [512, 512, 3], " is [512, 512, 3], but must have 2 values"),
+        ("cameras.resolution", [15, 512], "[0] is 15, but must be at least 16 and at most 16384 (pixels)."),
+        ("cameras.resolution", [512, 512.5], "[1] is 512.5, but must be a whole number (pixels)."),
+        ("cameras.framing", "rings", " is 'rings'; the nearest valid one is 'ring'."),
+        ("cameras.angles.front", 360, " is 360, but must be at least -360 and below 360 (azimuth in de"),
+        ("cameras.angles.front", "0", " is '0', but must be a number or a mapping (azimuth in degrees)."),
+        ("cameras.angles.front", {"azimuth": -361}, ".azimuth is -361, but must be at least -360"),
+        ("cameras.angles.front", {"margin": 0.1}, ".azimuth is missing."),
+        ("cameras.angles", ["front", "bak"], "[1] is 'bak'; the nearest valid one is 'back'."),
+        ("cameras.angles", ["front", "front"], " names one twice."),
+        ("cameras.angles", {}, " is empty; name at least one."),
+        ("cameras.angles", [], " is empty; name at least one."),
+        ("cameras.angles", {"to the left": 90}, ".to the left is not a valid name; use letters, digits, '_'"),
+        ("render.engine", "cycle", " is 'cycle'; the nearest valid one is 'cycles'."),
+        ("render.engine", "povray", " is 'povray'; use one of cycles, eevee, workbench."),
+        ("render.device", "gpu", " is 'gpu'; the nearest valid one is 'cpu'."),
+        ("render.samples", 0, " is 0, but must be at least 1 and at most 65536 (rays per pixel)."),
+        ("render.denoise", "no", " is 'no', but must be true or false (whether to smooth the noise"),
+        ("render.frames", "frist", " is 'frist'; the nearest valid one is 'first'."),
+        ("render.frames", 5, " is 5, but must be text or a mapping (which frames: all, first, last, or {step: n})."),
+        ("render.frames", {"step": 0}, ".step is 0, but must be at least 1 (every n-th frame)."),
+        ("render.frames", {}, ".step is missing."),
+        ("validation.thresholds.coverage", 90, " is 90, but must be at least 0 and at most 1 (a fraction)."),
+        ("validation.ground_truth.triangulation_mm", 0, " is 0, but must be above 0."),
+        ("results", "", " is empty, but must be the folder of everything that is made, without braces."),
+        ("results", "out/{x}", " is 'out/{x}', but must be the folder of everything that is made, without braces."),
+        ("only", ["eda"], "[0] names 'eda', which is not a character; the nearest valid one is 'ada'."),
+        ("only", "eda", " names 'eda', which is not a character; the nearest valid one is 'ada'."),
+        ("only", [1], "[0] is 1, but must be text."),
+        ("only", {"ada": 1}, " is a mapping, but must be a list or text (the characters to run; empty for all)."),
+        ("characters", {}, " is empty; name at least one."),
+        ("characters", None, " is empty, but must be a mapping (the characters, by name)."),
+        ("characters", ["ada"], ' is ["ada"], but must be a mapping'),
+        ("characters", {"X Bot": BODY}, ".X Bot is not a valid name; use letters, digits, '_' and '-'"),
+        ("characters", {"dataset": BODY}, ".dataset is not a valid name; use letters, digits, '_' and '-' ('dataset'"),
+        ("characters.Ada", BODY, " differs from another name only in upper and lower case."),
+        ("characters.ada", "X Bot.fbx", " is 'X Bot.fbx', but must be a mapping (a character: either a file or"),
+        ("characters.ada", {}, " has neither file nor anny; give it one of the two."),
+        ("characters.ada.yaw", 90, " is for characters from files; remove it."),
+        ("characters.ada.anny.motion", "wlak", " is 'wlak'; the nearest valid one is 'walk'."),
+        ("characters.ada.anny.frames", 0, " is 0, but must be at least 1 and at most 100000 (frames)."),
+        ("characters.ada.anny.phenotype", {"age": 40}, ".age is 40, but must be at least 0 and at most 1"),
+        ("characters.ada.anny.look", {"skin": "red"}, ".skin is 'red', but must be a colour as '#rrggbb', in quotes."),
+    ],
+)
+def test_a_mistake_is_one_sentence_that_names_the_key(path, value, expected):
+    """`expected` is how the sentence goes on after `path`."""
+    assert sentence(nested(path, value)).startswith(path + expected)
+
+
+def test_a_key_that_is_not_text_is_an_error():
+    assert sentence(nested("cameras.angles", {90: 90})) == "the key 90 in cameras.angles is not text; put it in quotes."
+    assert sentence({"characters": {7: BODY}}) == "the key 7 in characters is not text; put it in quotes."
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("X Bott.fbx", "is a file that does not exist: {}/X Bott.fbx; the nearest there is 'X Bot.fbx'."),
+        ("zzz.glb", "is a file that does not exist: {}/zzz.glb."),
+        ("scene.bland", "is 'scene.bland', whose suffix is not supported; the nearest valid one is '.blend'."),
+        ("scene.obj", "is 'scene.obj', whose suffix is not supported; use one of .fbx, .glb, .gltf, .blend."),
+        ("~no-such-user/a.fbx", "is a file that does not exist: {}/~no-such-user/a.fbx."),
+        ("scene", "is 'scene', whose suffix is not supported; use one of"),
+        ("folder.fbx", "is the folder {}/folder.fbx; name a file in it."),
+        ("", "is empty, but must be a path to an .fbx, .glb, .gltf or .blend file."),
+    ],
+)
+def test_a_wrong_file_is_one_sentence_with_its_path(folder, file, expected):
+    (folder / "folder.fbx").mkdir()
+    assert f"characters.x.file {expected.format(folder)}" in sentence({"characters": {"x": {"file": file}}}, folder)
+
+
+def test_a_character_with_both_sources_is_an_error(folder):
+    config = {"characters": {"ada": {"anny": {}, "file": "X Bot.fbx"}}}
+    assert sentence(config, folder) == "characters.ada has both file and anny; give it one of the two."
+
+
+def test_a_config_without_characters_is_an_error():
+    assert sentence({}) == "characters is missing."
+
+
+def test_the_first_mistake_in_the_file_is_told_with_the_number_of_the_others():
+    config = {
+        "render": {"engine": "cycles", "samples": -1, "device": "gpu"},
+        "cameras": {"margn": 0.1},
+        "characters": {"ada": {"file": "/nowhere/a.fbx"}},
+    }
+    first = "render.samples is -1, but must be at least 1 and at most 65536 (rays per pixel) (and 3 more problems)."
+    assert sentence(config) == first
+    assert sentence({key: config[key] for key in ("characters", "cameras")}) == (
+        "characters.ada.file is a file that does not exist: /nowhere/a.fbx (and 1 more problem)."
+    )
+
+
+def leaves(value, path=()):
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from leaves(item, (*path, key))
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@example(path=("only",), value=[[]])
+@settings(deadline=None, derandomize=True, max_examples=300)
+@given(path=st.sampled_from([path for path in leaves(SHIPPED) if path]), value=ANYTHING)
+def test_whatever_stands_in_the_place_of_a_setting_it_loads_or_is_one_sentence(path, value):
+    config = deepcopy(SHIPPED)
+    inner = config
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    try:
+        loaded = load(config, ROOT)
+    except PoseFactoryError as error:
+        assert str(error).startswith("Config: ")
+    else:
+        assert load(config, ROOT) == loaded

@@ -1,0 +1,217 @@
+"""validation.json and its summaries on synthetic views."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_person import boxes, camera, labels, tracks, walk
+
+from pose_factory.errors import PoseFactoryError
+from pose_factory.skeleton import INDEX, JOINTS
+from pose_factory.validation import report, rig_bias
+
+WORLD = walk(40)
+AT = camera(45)
+
+
+def validate(table, truth=None, world=WORLD, at=AT, thresholds=None, fps=30.0):
+    truth = labels(world, at) if truth is None else truth
+    validation, joints = report.validate_view(truth, boxes(world, at), table, at, fps, thresholds or {})
+    json.dumps(validation, allow_nan=False)
+    assert joints.joint.tolist() == JOINTS
+    return validation, joints
+
+
+def biased(world):
+    offsets = np.random.default_rng(0).normal(0, 0.06, (23, 3))
+    return world + np.einsum("fab,jb->fja", rig_bias.body_frames(world), offsets), offsets * 1000
+
+
+def test_a_perfect_tracker():
+    validation, joints = validate(
+        tracks(WORLD, AT), thresholds={"coverage": 1, "pck_05": 1, "ap": 1, "mpjpe_mm": 0.001}
+    )
+    assert validation["passed"] and validation["failures"] == []
+    assert validation["coverage"] == 1
+    assert validation["azimuth"] == 45
+    assert validation["joint_set"] == JOINTS
+    for scores in (validation["as_labelled"], validation["without_rig_bias"]):
+        assert [scores[name] for name in ("pck_05", "pck_10", "ap", "ap50", "ap75")] == [1] * 5
+        assert scores["oks_mean"] == pytest.approx(1)
+        errors = [scores[name] for name in report.AT_MOST]
+        np.testing.assert_allclose(errors, 0, atol=1e-6)
+    assert (joints.n == 40).all() and (joints.n_visible == 40).all() and (joints.n_occluded == 0).all()
+
+
+def test_rig_bias_is_told_from_error():
+    seen, offsets = biased(WORLD)
+    validation, joints = validate(tracks(seen, AT))
+    assert validation["as_labelled"]["mpjpe_mm"] > 50
+    assert validation["without_rig_bias"]["mpjpe_mm"] < 1e-3
+    assert validation["without_rig_bias"]["oks_mean"] == pytest.approx(1, abs=1e-6)
+    found = validation["rig_bias_mm"]
+    np.testing.assert_allclose([found[joint] for joint in JOINTS], offsets, atol=1e-3)
+    assert "hip" in found["frame"]
+    np.testing.assert_allclose(joints[["rig_bias_x_mm", "rig_bias_y_mm", "rig_bias_z_mm"]], offsets, atol=1e-3)
+    assert joints.mpjpe_mm_without_rig_bias.max() < 1e-3
+
+
+def test_missed_frames_cost_scores_but_not_errors():
+    table = tracks(WORLD, AT)
+    validation, _ = validate(table[table.frame <= 30], thresholds={"coverage": 0.9, "mpjpe_mm": 1, "pck_10": 0.7})
+    assert validation["coverage"] == 0.75
+    assert validation["as_labelled"]["pck_10"] == 0.75
+    assert validation["as_labelled"]["oks_mean"] == pytest.approx(0.75)
+    assert validation["as_labelled"]["ap"] == pytest.approx(76 / 101)
+    assert validation["as_labelled"]["mpjpe_mm"] == pytest.approx(0, abs=1e-9)
+    assert validation["failures"] == ["coverage 0.75 is below 0.9"]
+    assert not validation["passed"]
+
+
+def test_provenance_visibility_and_joints_are_kept_apart():
+    seen = WORLD.copy()
+    wrist = INDEX["left_wrist"]
+    seen[30:, wrist] += [0.3, 0, 0]
+    visibility = np.full((40, 23), 2)
+    visibility[30:, wrist] = 1
+    table = tracks(seen, AT)
+    table["provenance"] = np.where(table.frame <= 30, "detected", "interpolated")
+    validation, joints = validate(table, labels(WORLD, AT, visibility=visibility))
+    by_provenance = validation["by_provenance"]
+    assert list(by_provenance) == ["detected", "interpolated"]
+    assert by_provenance["detected"]["mpjpe_mm"] == pytest.approx(0, abs=1e-9)
+    assert by_provenance["interpolated"]["mpjpe_mm"] == pytest.approx(300 / 23)
+    assert (by_provenance["interpolated"]["frames"], by_provenance["interpolated"]["coverage"]) == (10, 0.25)
+    assert validation["by_visibility"]["visible"]["mpjpe_mm"] == pytest.approx(0, abs=1e-9)
+    assert validation["by_visibility"]["occluded"]["mpjpe_mm"] == pytest.approx(300)
+    assert validation["by_visibility"]["occluded"]["joints"] == 10
+    assert validation["by_joint"]["left_wrist"]["mpjpe_mm"] == pytest.approx(75)
+    row = joints.set_index("joint").loc["left_wrist"]
+    assert (row.n_visible, row.n_occluded) == (30, 10)
+    assert row.mpjpe_occluded_mm == pytest.approx(300)
+    assert row.median_mm == pytest.approx(0, abs=1e-9)
+
+
+def test_acceleration_is_per_second_squared_whatever_the_frame_step():
+    time = np.arange(40.0)[:, None]
+    seen = WORLD.copy()
+    seen[:, INDEX["nose"]] += 0.5 * time**2 * [0.0002, 0, 0]
+    every, _ = validate(tracks(seen, AT), fps=24.0)
+    frames = np.arange(1, 41)[::3]
+    third, _ = report.validate_view(
+        labels(WORLD[::3], AT, frames), boxes(WORLD[::3], AT, frames), tracks(seen[::3], AT, frames), AT, 24.0, {}
+    )
+    for validation in (every, third):
+        assert validation["as_labelled"]["acceleration_error_mm_per_frame2"] == pytest.approx(0.2 / 23)
+        assert validation["as_labelled"]["acceleration_error_m_per_s2"] == pytest.approx(0.0002 * 24**2 / 23)
+
+
+@pytest.mark.parametrize("table", [tracks(WORLD, AT).iloc[:0], pd.DataFrame(columns=tracks(WORLD, AT).columns)])
+def test_no_detection_at_all(table):
+    validation, joints = validate(table, thresholds={"coverage": 0.9, "pck_10": 0.8})
+    assert validation["coverage"] == 0
+    assert validation["scored_track"] is None and validation["tracks"] == 0
+    assert set(validation["as_labelled"].values()) == {None}
+    assert validation["joint_set"] == [] and validation["by_joint"] == {} and validation["by_provenance"] == {}
+    assert validation["failures"] == ["coverage 0 is below 0.9", "pck_10 could not be measured"]
+    assert joints.mpjpe_mm.isna().all()
+
+
+def test_one_frame():
+    validation, _ = validate(tracks(WORLD[:1], AT), world=WORLD[:1])
+    assert validation["as_labelled"]["mpjpe_mm"] == pytest.approx(0, abs=1e-9)
+    assert validation["as_labelled"]["acceleration_error_m_per_s2"] is None
+    assert set(validation["without_rig_bias"].values()) == {None}
+    assert list(validation["rig_bias_mm"]) == ["frame"]
+
+
+def test_no_annotated_joint():
+    nobody = np.full_like(WORLD, np.nan)
+    validation, _ = validate(tracks(WORLD, AT), labels(nobody, AT), world=nobody)
+    assert validation["coverage"] == 1
+    assert set(validation["as_labelled"].values()) == {None}
+
+
+def test_one_annotated_joint():
+    nose = np.where(np.arange(23)[:, None] == INDEX["nose"], WORLD, np.nan)
+    validation, _ = validate(tracks(WORLD, AT), labels(nose, AT))
+    assert validation["joint_set"] == ["nose"]
+    assert validation["as_labelled"]["pck_10"] == 1
+    assert validation["as_labelled"]["mpjpe_mm"] is None, "without hips there is nothing to align at"
+
+
+def test_joints_the_tracker_does_not_give_are_not_scored():
+    seen = WORLD.copy()
+    seen[:, [INDEX["spine"], INDEX["nose"]]] = np.nan
+    validation, joints = validate(tracks(seen, AT))
+    assert validation["joint_set"] == [joint for joint in JOINTS if joint not in ("spine", "nose")]
+    assert validation["as_labelled"]["pck_10"] == 1
+    assert validation["as_labelled"]["oks_mean"] == pytest.approx(1)
+    assert joints.set_index("joint").n_labelled["spine"] == 0
+
+
+def test_the_longest_track_is_scored():
+    short, long = tracks(WORLD + [0.5, 0, 0], AT, track_id=3), tracks(WORLD, AT, track_id=7)
+    validation, _ = validate(pd.concat([short[short.frame < 20], long]))
+    assert (validation["tracks"], validation["scored_track"]) == (2, 7)
+    assert validation["as_labelled"]["pck_10"] == 1
+    tie, _ = validate(pd.concat([long, tracks(WORLD, AT, track_id=2)]))
+    assert tie["scored_track"] == 2
+
+
+def test_tables_that_do_not_fit_are_refused():
+    table, truth = tracks(WORLD, AT), labels(WORLD, AT)
+    with pytest.raises(PoseFactoryError, match="threshold 'pck_20'"):
+        validate(table, thresholds={"pck_20": 0.5})
+    with pytest.raises(PoseFactoryError, match="frame 11, which the ground truth lacks"):
+        validate(table, truth[truth.frame <= 10])
+    with pytest.raises(PoseFactoryError, match="joint 'tail'"):
+        validate(table.assign(joint="tail"))
+    with pytest.raises(PoseFactoryError, match="two rows"):
+        validate(pd.concat([table, table]))
+    with pytest.raises(PoseFactoryError, match="Frame 6 has labelled joints but no box"):
+        report.validate_view(truth, boxes(WORLD[:5], AT), table, AT, 30.0, {})
+
+
+@pytest.mark.parametrize("azimuth", range(0, 360, 45))
+def test_azimuth_is_the_cameras(azimuth):
+    validation, _ = validate(tracks(WORLD[:2], camera(azimuth)), world=WORLD[:2], at=camera(azimuth))
+    assert validation["azimuth"] == pytest.approx(azimuth)
+
+
+def test_summaries():
+    seen, offsets = biased(WORLD)
+    views, validations, joint_tables = [], [], []
+    for character, angle, azimuth in (("a", "front", 0), ("a", "right", 90), ("b", "front", 0)):
+        at = camera(azimuth)
+        table = tracks(seen, at) if character == "a" else tracks(WORLD, at).iloc[:0]
+        validation, joints = validate(table, at=at)
+        validations.append((character, angle, validation))
+        joint_tables.append(joints)
+        views.append((labels(WORLD, at), table, at))
+    summary = report.summarise(validations)
+    assert summary.camera_angle.tolist() == ["front", "right", "front"]
+    assert summary.mpjpe_mm.isna().tolist() == [False, False, True]
+    assert (summary.mpjpe_mm_without_rig_bias < summary.mpjpe_mm)[:2].all()
+    assert report.summarise([]).empty
+
+    by_azimuth = report.error_by_azimuth(summary).set_index("azimuth")
+    assert by_azimuth.views.to_dict() == {0: 2, 90: 1}
+    assert by_azimuth.coverage.to_dict() == {0: 0.5, 90: 1}
+    assert by_azimuth.mpjpe_mm[0] == pytest.approx(summary.mpjpe_mm[0])
+
+    by_joint = report.error_by_joint(pd.concat(joint_tables))
+    assert by_joint.joint.tolist() == JOINTS
+    assert (by_joint.n == 80).all()
+    expected = (joint_tables[0].mpjpe_mm + joint_tables[1].mpjpe_mm) / 2
+    np.testing.assert_allclose(by_joint.mpjpe_mm, expected)
+    half = tracks(WORLD, AT)
+    half = validate(half[half.frame <= 20])[1]
+    both = report.error_by_joint(pd.concat([half, validate(tracks(WORLD, AT))[1]]))
+    np.testing.assert_allclose(both.pck_10, 0.75)
+
+    pooled = report.pool(views[:2])
+    np.testing.assert_allclose([pooled["offset_mm"][joint] for joint in JOINTS], offsets, atol=1e-3)
+    assert set(pooled["frames"].values()) == {80}
+    json.dumps(pooled, allow_nan=False)

@@ -1,0 +1,170 @@
+"""Rig maps: valid, found whatever prefix or numbering their bones carry, and never confused with one another."""
+
+import json
+
+import pytest
+
+from pose_factory.errors import PoseFactoryError
+from pose_factory.rigs import REQUIRED, detect, load, rigs
+from pose_factory.skeleton import JOINTS, PAIRS
+
+RIGS = [pytest.param(rig, id=rig.name) for rig in rigs()]
+MIXAMO = next(rig for rig in rigs() if rig.name == "mixamo")
+
+
+def first_bones(rig) -> list[str]:
+    return [bones[0][0] for bones in rig.joints.values()]
+
+
+def test_required_joints_are_the_limbs_the_pelvis_and_the_neck():
+    limbs = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    expected = {f"{side}_{limb}" for side in ("left", "right") for limb in limbs} | {"pelvis", "neck"}
+    assert set(REQUIRED) == expected
+
+
+def test_every_asked_for_family_has_a_map():
+    families = {"mixamo", "makehuman", "unreal", "rigify", "daz_genesis3_8", "daz_genesis9", "character_creator"}
+    assert families <= {rig.name for rig in rigs()}
+
+
+@pytest.mark.parametrize("rig", RIGS)
+def test_maps_are_symmetric_and_name_no_bone_end_twice(rig):
+    assert [joint for joint in JOINTS if joint in rig.joints] == list(rig.joints)
+    for left, right in PAIRS:
+        assert (left in rig.joints) == (right in rig.joints)
+        if left in rig.joints:
+            assert len(rig.joints[left]) == len(rig.joints[right])
+    bones = [bone for candidates in rig.joints.values() for bone in candidates]
+    assert len(bones) == len(set(bones))
+    assert rig.about.endswith(".")
+
+
+@pytest.mark.parametrize("rig", RIGS)
+@pytest.mark.parametrize("prefix", ["", "Armature|", "MyChar:", "MyChar:more:", "char1_"])
+def test_each_rig_is_found_under_any_prefix(rig, prefix):
+    names = [prefix + bone for bone in first_bones(rig)]
+    match = detect(names + ["Root", "Camera_Bone"], tails_trusted=True)
+    assert (match.rig, match.prefix) == (rig.name, prefix)
+    assert match.joints == {joint: (prefix + bones[0][0], bones[0][1]) for joint, bones in rig.joints.items()}
+
+
+@pytest.mark.parametrize("rig", RIGS)
+@pytest.mark.parametrize("change", [str.upper, str.lower, lambda name: name.replace(".", "_")])
+def test_case_and_separators_do_not_matter(rig, change):
+    names = [change(bone) for bone in first_bones(rig)]
+    match = detect(names, tails_trusted=True)
+    assert match.rig == rig.name
+    assert [bone for bone, _ in match.joints.values()] == names
+
+
+@pytest.mark.parametrize("rig", RIGS)
+@pytest.mark.parametrize("number", [lambda _: ".001", lambda index: f"_{index:02d}"])
+def test_numbers_behind_the_names_do_not_matter(rig, number):
+    names = [bone + number(index) for index, bone in enumerate(first_bones(rig))]
+    match = detect(names, tails_trusted=True)
+    assert match.rig == rig.name
+    assert [bone for bone, _ in match.joints.values()] == names
+
+
+@pytest.mark.parametrize("rig", RIGS)
+def test_the_bones_of_a_rig_fit_no_other_map(rig):
+    everything = {bone.lower() for candidates in rig.joints.values() for bone, _ in candidates}
+    for other in rigs():
+        fits = all(any(bone.lower() in everything for bone, _ in other.joints[joint]) for joint in REQUIRED)
+        assert fits == (other.name == rig.name)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["mixamorig:", "mixamorig1:", "mixamorig9:", "mixamorig_", "mixamorig", "MyChar:mixamorig:", "Ch36|mixamorig:"],
+)
+def test_mixamo_prefixes(prefix):
+    match = detect([prefix + bone for bone in first_bones(MIXAMO)])
+    assert (match.rig, match.prefix) == ("mixamo", prefix)
+    assert match.joints["left_hip"] == (f"{prefix}LeftUpLeg", "head")
+    assert match.joints["left_shoulder"] == (f"{prefix}LeftArm", "head")
+    assert match.joints["pelvis"] == (f"{prefix}Hips", "head")
+
+
+def test_left_is_not_right():
+    match = detect(first_bones(MIXAMO)[::-1])
+    assert match.joints["left_knee"] == ("LeftLeg", "head")
+    assert match.joints["right_knee"] == ("RightLeg", "head")
+
+
+def test_a_generated_rigify_rig_gives_its_deform_bones():
+    rig = next(rig for rig in rigs() if rig.name == "rigify")
+    plain = [bone for joint in REQUIRED for bone, _ in rig.joints[joint] if not bone.startswith("DEF-")]
+    match = detect([kind + bone for kind in ("ORG-", "", "DEF-") for bone in plain] + ["DEF-upper_arm.L.001"])
+    assert match.rig == "rigify"
+    assert match.joints["left_shoulder"] == ("DEF-upper_arm.L", "head")
+    assert match.joints["pelvis"] == ("DEF-spine", "head")
+
+
+def test_joints_without_a_bone_are_not_annotated():
+    match = detect([bones[0][0] for joint, bones in MIXAMO.joints.items() if joint in REQUIRED])
+    assert match.not_annotated == [joint for joint in JOINTS if joint not in REQUIRED]
+
+
+def test_a_tail_is_a_joint_only_where_tails_are_trusted():
+    names = [bones[0][0] for joint, bones in MIXAMO.joints.items() if joint != "head_top"] + ["Head"]
+    assert "head_top" in detect(names).not_annotated
+    assert detect(names, tails_trusted=True).joints["head_top"] == ("Head", "tail")
+    assert detect([*names, "HeadTop_End"], tails_trusted=True).joints["head_top"] == ("HeadTop_End", "head")
+
+
+def test_an_unknown_rig_is_told_in_one_sentence():
+    names = [bone for bone in first_bones(MIXAMO) if bone not in ("LeftLeg", "RightHand")]
+    with pytest.raises(PoseFactoryError) as error:
+        detect(names)
+    message = str(error.value)
+    assert "the closest, mixamo, lacks right_wrist, left_knee;" in message
+    assert "src/pose_factory/rigs/ (see docs/rigs.md)." in message
+    assert "\n" not in message
+
+
+def test_foreign_bones_and_no_bones_are_told_apart():
+    with pytest.raises(PoseFactoryError, match=r"No rig map fits the 2 bones \(x, y\): not one joint matches"):
+        detect(["x", "y"])
+    with pytest.raises(PoseFactoryError, match="has no bones"):
+        detect([])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda data: data["joints"].update(left_horn=[{"bone": "Horn", "end": "head"}]),
+            "left_horn is not a canonical",
+        ),
+        (lambda data: data["joints"].pop("neck"), "neck is required"),
+        (lambda data: data["joints"].update(neck=[]), "neck is required"),
+        (lambda data: data["joints"].update(neck=[{"bone": "Neck", "end": "middle"}]), "Neck has no end 'middle'"),
+        (lambda data: data.update(name="other"), "the name 'other' is not the file's"),
+        (lambda data: data.pop("about"), "docs/rigs.md"),
+        (lambda data: data["joints"].update(neck=[{"bone": "Neck"}]), "docs/rigs.md"),
+        (lambda data: data["joints"].update(neck="Neck"), "docs/rigs.md"),
+    ],
+)
+def test_a_faulty_map_is_refused(tmp_path, change, message):
+    data = {
+        "name": "mine",
+        "about": "Mine.",
+        "joints": {
+            joint: [{"bone": bone, "end": end} for bone, end in bones] for joint, bones in MIXAMO.joints.items()
+        },
+    }
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(data))
+    assert load(path).joints == MIXAMO.joints
+    change(data)
+    path.write_text(json.dumps(data))
+    with pytest.raises(PoseFactoryError, match=message):
+        load(path)
+
+
+def test_a_map_that_is_not_json_is_refused(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text("{")
+    with pytest.raises(PoseFactoryError, match=r"mine.json .* docs/rigs.md"):
+        load(path)

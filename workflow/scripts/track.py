@@ -1,0 +1,12 @@
+"""The frames of one view -> tracks.parquet."""
+
+from pose_factory import tables, tracking
+from pose_factory.files import read_json, write_table
+from pose_factory.frames import read_rgb
+from pose_factory.job import job
+
+with job(snakemake):
+    rendered = read_json(snakemake.input.facts)
+    tracker = tracking.make_tracker(snakemake.params.settings)
+    tracks = tracker.track(read_rgb(snakemake.input.frames, rendered["frames"]), rendered["fps"])
+    write_table(snakemake.output[0], tracks, tables.TRACKS | {"backend": snakemake.params.settings["backend"]})
