@@ -17,16 +17,21 @@ is_python_311() {
     "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
 }
 
+# The interpreter itself where the given one belongs to a virtual environment, which may be the one about to be remade.
+base_of() {
+    "$1" -c 'import sys; print(sys._base_executable)'
+}
+
 find_python() {
     if [ -n "${PYTHON:-}" ]; then
         is_python_311 "$PYTHON" || fail "PYTHON is '$PYTHON', which is not a Python 3.11; bpy needs exactly that version."
-        echo "$PYTHON"
+        base_of "$PYTHON"
         return
     fi
     for candidate in python3.11 python3 python "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.11*/bin/python3.11 \
         /opt/homebrew/bin/python3.11 /usr/local/bin/python3.11; do
         if is_python_311 "$candidate"; then
-            echo "$candidate"
+            base_of "$candidate"
             return
         fi
     done

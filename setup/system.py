@@ -51,7 +51,7 @@ def main() -> None:
         print(f"Installing {packages}.", flush=True)
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for command in ("apt-get update", install):
-            subprocess.run(command.split(), check=True, env=environment, stdout=subprocess.DEVNULL)
+            subprocess.run(command.split(), check=False, env=environment, stdout=subprocess.DEVNULL)
         missing = missing_packages()
     if missing:
         if sys.platform == "darwin":

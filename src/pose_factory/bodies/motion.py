@@ -70,7 +70,7 @@ def walk(body: Body, frames: int, fps: float) -> Motion:
     as in dynamically similar gaits (Alexander 1989, 'Optimization and gaits in the locomotion of vertebrates')."""
     leg = _leg_length(body)
     phase = _phase(frames, fps, natural=1.1 * np.sqrt(leg / 0.85))
-    stride = 1.45 * leg
+    stride = 1.4 * leg
     travel = stride * (phase - phase[-1] / 2)
     feet = {}
     for side, lead in {"left": 0.0, "right": 0.5}.items():
@@ -83,12 +83,12 @@ def walk(body: Body, frames: int, fps: float) -> Motion:
     head = _euler(pitch=1.0, yaw=1.5 * np.cos(turn))
     pose = _Pose(body, frames)
     pose.stand(
-        pelvis, feet, sideways=0.022 * leg * np.sin(turn - 0.3), back=-travel, up=-0.018 * leg * np.cos(2 * turn - 0.4)
+        pelvis, feet, sideways=0.022 * leg * np.sin(turn - 0.3), back=-travel, up=-0.026 * leg * np.cos(2 * turn - 0.3)
     )
     pose.trunk(chest, head)
     for side, sign in SIDES.items():
         swing = -sign * np.cos(turn - 0.25)
-        pose.hang_arm(side, shoulder=2.0 + 21.0 * swing, elbow=24.0 + 12.0 * swing)
+        pose.hang_arm(side, shoulder=1.0 + 19.0 * swing, elbow=21.0 + 9.0 * swing, outward=2.0)
     return pose.motion()
 
 
@@ -204,21 +204,29 @@ class _Foot:
 
 @dataclass(frozen=True)
 class _Sole:
-    """Points of a flat foot relative to its ankle (3,), metres: under the heel, the base of the toes, under their tip."""
+    """A flat foot relative to its ankle, metres: the points (K, 3) of the foot and (L, 3) of the toes that can touch the
+    floor, the joint (3,) at the base of the toes, and the point (3,) that the foot rolls over as the heel lands."""
 
-    heel: np.ndarray
+    foot: np.ndarray
+    toes: np.ndarray
     ball: np.ndarray
-    tip: np.ndarray
+    heel: np.ndarray
+
+    def lowest(self, rotation: np.ndarray, toes: np.ndarray) -> np.ndarray:
+        """(N,) the height of the lowest point above the ankle for rotations (N, 3, 3) of foot and toes."""
+        foot = self.foot @ rotation.transpose(0, 2, 1)
+        front = (self.toes - self.ball) @ toes.transpose(0, 2, 1) + (rotation @ self.ball)[:, None]
+        return np.minimum(foot[..., 2].min(axis=1), front[..., 2].min(axis=1))
 
 
 def _sole(body: Body, side: str) -> _Sole:
     ankle, ball = _joint(body, side, "Foot"), _joint(body, side, "ToeBase")
-    foot = [body.bone(f"{side.title()}{part}") for part in ("Foot", "ToeBase")]
-    sole = body.vertices[(body.weights[:, foot].sum(axis=1) > 0.5) & (body.vertices[:, 2] < 0.25 * ankle[2])]
-    heel, tip = sole[:, 1].max(), sole[:, 1].min()
-    return _Sole(
-        np.array([0.0, heel - ankle[1], -ankle[2]]), ball - ankle, np.array([ball[0] - ankle[0], tip - ankle[1], -ankle[2]])
+    foot, toes = (
+        body.vertices[(body.weights[:, body.bone(f"{side.title()}{part}")] > 0.95) & (body.vertices[:, 2] < ankle[2])] - ankle
+        for part in ("Foot", "ToeBase")
     )
+    heel = foot[np.argmin((foot @ _euler(pitch=-STRIKE / 2).T)[:, 2])]
+    return _Sole(foot, toes, ball - ankle, heel * [0.0, 1.0, 1.0])
 
 
 def _standing(body: Body, frames: int, apart: float, toe_out: float) -> dict[str, _Foot]:
@@ -247,7 +255,7 @@ def _step(body: Body, side: str, phase: np.ndarray, stride: float) -> _Foot:
 
     pitch = np.where(on_floor, _roll_over(phase), _swing_pitch(swing))
     bend = np.where(on_floor, np.clip(-pitch, 0, None), -PUSH * _ease(1 - np.clip(swing / 0.45, 0, 1)))
-    landed = np.array([sign * 0.42 * _hip_width(body), -0.27 * stride, _joint(body, side, "Foot")[2]])
+    landed = np.array([sign * 0.42 * _hip_width(body), -0.25 * stride, _joint(body, side, "Foot")[2]])
 
     def planted(at):
         return landed + _over_pivot(_sole(body, side), np.asarray(at), yaw)
@@ -278,18 +286,18 @@ def _swing_pitch(swing: np.ndarray) -> np.ndarray:
 def _over_pivot(sole: _Sole, phase: np.ndarray, yaw: float) -> np.ndarray:
     """(N, 3) how far the ankle of a planted foot is from where it is when the foot lies flat."""
     pitch = _roll_over(phase)
-    pivot = np.where((pitch > 0)[:, None], sole.heel, sole.ball)
-    turned = np.einsum("nij,nj->ni", _euler(pitch=-pitch), pivot)
-    return (pivot - turned) @ _euler(yaw=yaw).T
+    landing = pitch > 0
+    pivot = np.where(landing[:, None], sole.heel, sole.ball)
+    turned = _euler(pitch=-pitch)
+    shift = pivot - np.einsum("nij,nj->ni", turned, pivot)
+    flat = sole.lowest(np.eye(3)[None], np.eye(3)[None])
+    shift[:, 2] = np.where(landing, flat - sole.lowest(turned, turned), shift[:, 2])  # heels are round
+    return shift @ _euler(yaw=yaw).T
 
 
 def _clear_floor(body: Body, side: str, foot: _Foot, clearance: np.ndarray) -> None:
-    """Lift a foot in the air until its heel, ball and toes are `clearance` (N,) metres above the floor."""
-    sole = _sole(body, side)
-    rotation, toes = foot.rotation(), foot.toes()
-    under_ball = np.array([sole.ball[0], sole.ball[1], sole.heel[2]])
-    tip = rotation @ sole.ball + toes @ (sole.tip - sole.ball)
-    lowest = np.minimum.reduce([rotation @ sole.heel, rotation @ under_ball, tip])[:, 2] + foot.ankle[:, 2]
+    """Lift a foot in the air until all of it is `clearance` (N,) metres above the floor."""
+    lowest = _sole(body, side).lowest(foot.rotation(), foot.toes()) + foot.ankle[:, 2]
     foot.ankle[:, 2] += np.where(foot.planted, 0.0, np.clip(clearance - lowest, 0, None))
 
 
@@ -427,7 +435,7 @@ def _clear_angles(body: Body, side: str) -> tuple[float, float]:
 
     elbow_height, wrist_height = shoulder[2] - upper, shoulder[2] - upper - fore
     elbow = max(half_width(elbow_height - 0.2 * upper, elbow_height + 0.4 * upper) + 0.20 * upper, sign * shoulder[0])
-    wrist = half_width(wrist_height - 0.3 * fore, elbow_height) + 0.28 * fore
+    wrist = half_width(wrist_height - 0.8 * fore, elbow_height) + 0.28 * fore
     outward = np.arcsin(np.clip((elbow - sign * shoulder[0]) / upper, np.sin(np.radians(6.0)), 0.7))
     beyond = wrist - (sign * shoulder[0] + upper * np.sin(outward))
     return np.degrees(outward), np.degrees(np.arcsin(np.clip(beyond / fore, -0.03, 0.7)))
