@@ -83,7 +83,8 @@ def _mesh(body: Body, armature: bpy.types.Object, material: bpy.types.Material) 
     mesh.shade_smooth()
     mesh.materials.append(material)
     for zone in ZONES:
-        mesh.attributes.new(f"zone_{zone}", "FLOAT", "POINT").data.foreach_set("value", body.zones[zone].astype(np.float32))
+        attribute = mesh.attributes.new(f"zone_{zone}", "FLOAT", "POINT")
+        attribute.data.foreach_set("value", body.zones[zone].astype(np.float32))
     skinned = bpy.data.objects.new("Body", mesh)
     bpy.context.scene.collection.objects.link(skinned)
     skinned.parent = armature

@@ -3,22 +3,21 @@
 import bpy
 
 from pose_factory.blender import evaluate
-from pose_factory.geometry.framing import SweptHull
+from pose_factory.geometry.framing import swept_hull
 
 
 def measure(character: dict) -> dict:
     """What bounds.json holds, from the open, prepared scene and its character.json: the hull of all vertices in all frames."""
     meshes = evaluate.character_meshes()
-    swept = SweptHull()
-    for _ in evaluate.each_frame(range(character["first_frame"], character["last_frame"] + 1)):
-        swept.add(evaluate.vertices(meshes))
-    low, high = swept.corners.min(axis=0), swept.corners.max(axis=0)
+    frames = range(character["first_frame"], character["last_frame"] + 1)
+    corners = swept_hull(evaluate.vertices(meshes) for _ in evaluate.each_frame(frames))
+    low, high = corners.min(axis=0), corners.max(axis=0)
     return {
         "units": "metres, Blender's world",
         "frames": [character["first_frame"], character["last_frame"]],
         "low": low.tolist(),
         "high": high.tolist(),
         "target": ((low + high) / 2).tolist(),
-        "hull": swept.corners.tolist(),
+        "hull": corners.tolist(),
         "blender": bpy.app.version_string,
     }

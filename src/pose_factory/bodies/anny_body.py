@@ -19,7 +19,8 @@ PHENOTYPES = ("gender", "age", "muscle", "weight", "height", "proportions")
 DEFAULT_PHENOTYPE = 0.5
 LANDMARKS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 ZONES = ("bottom", "top", "shoes", "soles", "hair", "eyes", "iris", "brows", "lips", "mouth")
-THICKNESS = {"top": (0.011, 0.014), "bottom": (0.008, 0.012), "shoes": (0.004, 0.015), "hair": (0.012, 0.03)}  # metres, rim
+# Metres: how thick clothes and hair are, and how far from their border they reach that.
+THICKNESS = {"top": (0.011, 0.014), "bottom": (0.008, 0.012), "shoes": (0.004, 0.015), "hair": (0.012, 0.03)}
 SIDES = {"left": 1.0, "right": -1.0}
 
 
@@ -74,9 +75,10 @@ def bare_body(phenotype: dict[str, float] | None = None) -> Body:
 def skin(body: Body, rotations: np.ndarray, heads: np.ndarray) -> np.ndarray:
     """Linear blend skinning: vertices (..., V, 3) for bones turned by `rotations` (..., B, 3, 3) from their rest
     orientation, in world axes, with their heads at `heads` (..., B, 3)."""
-    moved = np.einsum("...bij,vj->...bvi", rotations, body.vertices)
-    moved += (heads - np.einsum("...bij,bj->...bi", rotations, body.heads))[..., None, :]
-    return np.einsum("vb,...bvi->...vi", body.weights, moved)
+    shift = heads - np.einsum("...bij,bj->...bi", rotations, body.heads)
+    transforms = np.concatenate([rotations, shift[..., None]], axis=-1)
+    blended = (body.weights @ transforms.reshape(*rotations.shape[:-2], 12)).reshape(*rotations.shape[:-3], -1, 3, 4)
+    return np.einsum("...vij,vj->...vi", blended[..., :3], body.vertices) + blended[..., 3]
 
 
 def _check(phenotype: dict[str, float]) -> None:
@@ -201,14 +203,20 @@ def _from_model(model, phenotype: dict[str, float]) -> Body:
         (np.arange(len(vertices))[:, None], model.vertex_bone_indices.numpy()),
         model.vertex_bone_weights.numpy(),
     )
-    faces = model.faces.numpy()
     landmarks = _landmarks(model, vertices, weights[:, model.bone_labels.index("mixamorig:Head")])
     body = Body(
-        vertices, faces, list(model.bone_labels), np.array(model.bone_parents), heads, tails, orientations, weights, {},
-        landmarks,
-    )  # fmt: skip
-    body.zones.update(_zones(body, _segments(model)))
-    return body
+        vertices=vertices,
+        faces=model.faces.numpy(),
+        bones=list(model.bone_labels),
+        parents=np.array(model.bone_parents),
+        heads=heads,
+        tails=tails,
+        orientations=orientations,
+        weights=weights,
+        zones={},
+        landmarks=landmarks,
+    )
+    return replace(body, zones=_zones(body, _segments(model)))
 
 
 def _upright(direction: np.ndarray) -> np.ndarray:

@@ -155,11 +155,17 @@ def dance(body: Body, frames: int, fps: float) -> Motion:
     chest = _euler(pitch=3.0 + 4.0 * bounce, roll=-4.0 * np.sin(2 * turn), yaw=-14.0 * np.sin(turn))
     pose.trunk(chest, _euler(pitch=1.0 + 5.0 * bounce, roll=5.0 * np.sin(turn)))
     for side, sign in SIDES.items():
-        pose.hang_arm(side, shoulder=24.0 + 26.0 * sign * np.sin(turn), elbow=78.0 + 22.0 * np.cos(2 * turn), outward=14.0)
+        swing = 26.0 * sign * np.sin(turn)
+        pose.hang_arm(side, shoulder=24.0 + swing, elbow=78.0 + 22.0 * np.cos(2 * turn), outward=14.0)
     return pose.motion()
 
 
-MOTIONS: dict[str, Callable[[Body, int, float], Motion]] = {"walk": walk, "wave": wave, "squat": squat, "dance": dance}
+MOTIONS: dict[str, Callable[[Body, int, float], Motion]] = {
+    "walk": walk,
+    "wave": wave,
+    "squat": squat,
+    "dance": dance,
+}
 
 
 def _phase(frames: int, fps: float, natural: float) -> np.ndarray:
@@ -221,8 +227,9 @@ class _Sole:
 
 def _sole(body: Body, side: str) -> _Sole:
     ankle, ball = _joint(body, side, "Foot"), _joint(body, side, "ToeBase")
+    low = body.vertices[:, 2] < ankle[2]
     foot, toes = (
-        body.vertices[(body.weights[:, body.bone(f"{side.title()}{part}")] > 0.95) & (body.vertices[:, 2] < ankle[2])] - ankle
+        body.vertices[low & (body.weights[:, body.bone(f"{side.title()}{part}")] > 0.95)] - ankle
         for part in ("Foot", "ToeBase")
     )
     heel = foot[np.argmin((foot @ _euler(pitch=-STRIKE / 2).T)[:, 2])]
@@ -272,9 +279,10 @@ def _step(body: Body, side: str, phase: np.ndarray, stride: float) -> _Foot:
 
 def _roll_over(phase: np.ndarray) -> np.ndarray:
     """The pitch of a foot on the floor, degrees."""
-    return STRIKE * _ease(1 - np.clip(phase / FLAT, 0, 1)) + PUSH * np.clip(
-        (phase - HEEL_OFF) / (STANCE - HEEL_OFF), 0, 1
-    ) ** 2
+    return (
+        STRIKE * _ease(1 - np.clip(phase / FLAT, 0, 1))
+        + PUSH * np.clip((phase - HEEL_OFF) / (STANCE - HEEL_OFF), 0, 1) ** 2
+    )
 
 
 def _swing_pitch(swing: np.ndarray) -> np.ndarray:
@@ -385,7 +393,9 @@ class _Pose:
             above = world[:, parent] if parent >= 0 else np.broadcast_to(np.eye(3), (self.frames, 3, 3))
             bent = self.bent.get(bone, np.eye(3))
             world[:, bone] = self.turned.get(bone, above @ bent)
-            local[:, bone] = body.orientations[bone].T @ above.transpose(0, 2, 1) @ world[:, bone] @ body.orientations[bone]
+            local[:, bone] = (
+                body.orientations[bone].T @ above.transpose(0, 2, 1) @ world[:, bone] @ body.orientations[bone]
+            )
         quaternions = Rotation.from_matrix(local.reshape(-1, 3, 3)).as_quat().reshape(*local.shape[:2], 4)
         planted = {side: foot.planted for side, foot in self.feet.items()}
         return Motion(_continuous(quaternions[..., [3, 0, 1, 2]]), self.root, planted)
@@ -401,7 +411,8 @@ class _Pose:
         heads, tails = self.body.heads, self.body.tails
         fingers = [[self.body.bone(f"{side.title()}Hand{name}{joint}") for joint in (1, 2, 3)] for name in FINGERS]
         along = [_unit(tails[first] - heads[first]) for first, _, _ in fingers]
-        axis = _unit(sum(np.cross(start, _unit(tails[f[2]] - heads[f[2]])) for start, f in zip(along, fingers, strict=True)))
+        tips = [_unit(tails[last] - heads[last]) for _, _, last in fingers]
+        axis = _unit(np.cross(along, tips).sum(axis=0))
         curl = Rotation.from_rotvec(np.radians(angle) * axis).as_matrix()
         for direction, finger in zip(along, fingers, strict=True):
             gather = Rotation.from_rotvec(0.5 * np.cross(direction, along[1])).as_matrix()
@@ -426,7 +437,10 @@ def _clear_angles(body: Body, side: str) -> tuple[float, float]:
     """How far out (degrees) the upper arm and the forearm must hang so that elbow and hand clear waist and hips."""
     sign = SIDES[side]
     shoulder = _joint(body, side, "Arm")
-    upper, fore = (_length(body, f"{side.title()}{a}", f"{side.title()}{b}") for a, b in (("Arm", "ForeArm"), ("ForeArm", "Hand")))
+    upper, fore = (
+        _length(body, f"{side.title()}{first}", f"{side.title()}{second}")
+        for first, second in (("Arm", "ForeArm"), ("ForeArm", "Hand"))
+    )
     arms = [index for index, name in enumerate(body.bones) if "Arm" in name or "Hand" in name]
     trunk = body.vertices[body.weights[:, arms].sum(axis=1) < 0.3]
 

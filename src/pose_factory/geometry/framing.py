@@ -5,6 +5,8 @@ A point p at camera-aligned offset (x, y, z) from the target (z towards the came
 over both image axes and all points: a maximum of linear functions, which the convex hull of the points attains.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
@@ -15,44 +17,24 @@ RING_AZIMUTHS = tuple(range(0, 360, 45))
 """The eight azimuths, degrees, whose common distance a ring of cameras shares, whichever of them the config names."""
 
 
-def hull(points: np.ndarray) -> np.ndarray:
-    """The corners (N, 3) of the convex hull of `points` (M, 3); the points themselves where they are flat."""
-    points = np.unique(points, axis=0)
+def swept_hull(motion: Iterable[np.ndarray]) -> np.ndarray:
+    """The corners (N, 3) of the convex hull of all that `motion` yields, frame by frame: points (V, 3), metres.
+
+    Raises PoseFactoryError where a point is not finite.
+    """
+    corners = []
+    for points in motion:
+        if not np.isfinite(points).all():
+            raise PoseFactoryError("The mesh has vertices that are not finite numbers: repair it in Blender.")
+        corners.append(_hull(points))
+    return _hull(np.concatenate(corners))
+
+
+def _hull(points: np.ndarray) -> np.ndarray:
     try:
         return points[ConvexHull(points).vertices]
-    except QhullError:
+    except (QhullError, ValueError):  # flat, or fewer than four points: all of them are corners
         return points
-
-
-class SweptHull:
-    """The convex hull of everything added so far: the volume that a moving body sweeps, in a few hundred points."""
-
-    def __init__(self) -> None:
-        self._corners = np.empty((0, 3))
-        self._planes: np.ndarray | None = None
-
-    def add(self, points: np.ndarray) -> None:
-        """Grow the hull by `points` (N, 3), metres. Raises PoseFactoryError where one is not finite."""
-        if not np.isfinite(points).all():
-            raise PoseFactoryError("The mesh has vertices that are not finite numbers; repair it in Blender.")
-        if self._planes is not None:
-            # A body moves little from frame to frame: nearly all points lie inside what is already swept.
-            points = points[(points @ self._planes[:, :3].T > -self._planes[:, 3]).any(axis=1)]
-            if not len(points):
-                return
-        points = np.unique(np.concatenate([self._corners, points]), axis=0)
-        try:
-            convex = ConvexHull(points)
-        except QhullError:  # still flat: a thin prop, or fewer than four points
-            self._corners, self._planes = points, None
-            return
-        self._corners = points[convex.vertices]
-        self._planes = np.unique(convex.equations, axis=0)
-
-    @property
-    def corners(self) -> np.ndarray:
-        """(N, 3) the corners of the hull, metres, in a reproducible order."""
-        return self._corners
 
 
 def direction(azimuth: float, elevation: float) -> np.ndarray:
