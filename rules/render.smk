@@ -17,6 +17,8 @@ rule render:
         view("logs/render.log"),
     benchmark:
         view("benchmarks/render.tsv")
+    # Two views at a time keep all cores busy: while one starts Blender, the other renders.
+    threads: max(1, (workflow.cores or 1) // 2)
     conda:
         "../envs/blender.yaml"
     script:

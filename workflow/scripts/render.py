@@ -16,6 +16,7 @@ with job(snakemake) as log:
         read_json(snakemake.input.bounds),
         frames,
         settings,
+        snakemake.threads,
         Path(snakemake.output.frames),
         log,
     )

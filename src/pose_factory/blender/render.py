@@ -22,8 +22,10 @@ TROUBLE = re.compile(
 )
 
 
-def render(view: dict, bounds: dict, frames: list[int], settings: dict, folder: Path, log: Path) -> dict:
-    """Render `frames` of the open scene through the camera `view` into PNG files in `folder`.
+def render(
+    view: dict, bounds: dict, frames: list[int], settings: dict, threads: int, folder: Path, log: Path
+) -> dict:
+    """Render `frames` of the open scene through the camera `view` into PNG files in `folder`, on `threads` CPU threads.
 
     The images appear in `folder` only when all are done. `settings` is the config's `render` section; `log` is the file
     that this process's output goes to, in which an error of Cycles or the GPU, which Blender only prints, is looked for.
@@ -34,6 +36,7 @@ def render(view: dict, bounds: dict, frames: list[int], settings: dict, folder: 
     low, high = np.array(bounds["hull"]).min(axis=0), np.array(bounds["hull"]).max(axis=0)
     studio.build(np.array(bounds["target"]), float(np.linalg.norm(high - low)))
     device = _configure(settings)
+    bpy.context.scene.render.threads_mode, bpy.context.scene.render.threads = "FIXED", threads
     print(f"Rendering {len(frames)} frames with {settings['engine']} on {device}.", flush=True)
     scene = bpy.context.scene
     partial = folder.with_name(f".{folder.name}-partial")
@@ -114,8 +117,10 @@ def _configure_cycles(cycles, settings: dict) -> str:
     cycles.use_adaptive_sampling = False
     cycles.use_denoising = settings["denoise"]
     if settings["denoise"]:
-        cycles.denoiser = "OPENIMAGEDENOISE"
-    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 4, 2, 2
+        cycles.denoiser, cycles.denoising_quality = "OPENIMAGEDENOISE", "FAST"
+        cycles.denoising_input_passes, cycles.denoising_prefilter = "RGB", "NONE"
+    # One bounce and no search for the best light: in an open studio more only costs time.
+    cycles.max_bounces, cycles.use_light_tree = 1, False
     cycles.caustics_reflective = cycles.caustics_refractive = False
     preferences = bpy.context.preferences.addons["cycles"].preferences
     devices: dict[str, list] = {}

@@ -9,7 +9,7 @@ from mathutils import Vector
 HORIZON, ZENITH = (0.78, 0.79, 0.80), (0.42, 0.45, 0.50)
 """Linear RGB of the backdrop at the camera's height and above it."""
 AMBIENT = 0.55
-FLOOR = 0.60
+FLOOR = 0.45
 LIGHTS = (  # name, azimuth, elevation (degrees), strength (W/m2), apparent diameter (degrees), tint
     ("Key", -40, 45, 2.6, 12, (1.0, 0.96, 0.90)),
     ("Fill", 55, 25, 0.9, 40, (0.90, 0.95, 1.0)),
@@ -22,7 +22,7 @@ def build(target: np.ndarray, size: float) -> None:
     """Add floor, lights and backdrop to the scene; target (3,) is what the camera looks at, size the motion's diameter, metres."""
     scene = bpy.context.scene
     if scene.camera.location.z > 0:  # from below, the floor would hide the body
-        scene.collection.objects.link(_floor(Vector((target[0], target[1], 0)), 1.5 * size))
+        scene.collection.objects.link(_floor(Vector((target[0], target[1], 0)), size))
     for name, azimuth, elevation, strength, diameter, tint in LIGHTS:
         data = bpy.data.lights.new(name, "SUN")
         data.energy, data.angle, data.color = strength, math.radians(diameter), tint
@@ -37,6 +37,7 @@ def build(target: np.ndarray, size: float) -> None:
 def _backdrop() -> bpy.types.World:
     """Even light for the body; a vertical gradient for the camera."""
     world = bpy.data.worlds.new("Studio")
+    world.cycles.sampling_method = "NONE"  # what is even all around is best found by the body's own reflections
     world.use_nodes = True
     tree = world.node_tree
     new, link = tree.nodes.new, tree.links.new

@@ -333,7 +333,7 @@ def _brows(body: Body, head_size: float) -> np.ndarray:
 def _lips(points: np.ndarray, segments: dict[str, np.ndarray], head_size: float) -> np.ndarray:
     """(V,) distance inside the lips: skin close to where the mouth's cavity begins."""
     rim = points[segments["head"] & segments["mouth"]]
-    return np.where(segments["head"], 0.022 * head_size - cKDTree(rim).query(points)[0], -1.0)
+    return np.where(segments["head"], 0.028 * head_size - cKDTree(rim).query(points)[0], -1.0)
 
 
 def _iris(points: np.ndarray, eyes: np.ndarray) -> np.ndarray:

@@ -66,8 +66,8 @@ def forward_kinematics(body: Body, motion: Motion) -> tuple[np.ndarray, np.ndarr
 
 
 def walk(body: Body, frames: int, fps: float) -> Motion:
-    """A relaxed walk along -Y, centred on the origin, about 1.15 m/s for an adult; stride and cadence scale with the leg
-    as in dynamically similar gaits (Alexander 1989, 'Optimization and gaits in the locomotion of vertebrates')."""
+    """A relaxed walk along -Y, centred on the origin, about 1.15 m/s for an adult; stride and cadence scale with the
+    leg as in dynamically similar gaits (Alexander 1989, 'Optimization and gaits in the locomotion of vertebrates')."""
     leg = _leg_length(body)
     phase = _phase(frames, fps, natural=1.1 * np.sqrt(leg / 0.85))
     stride = 1.4 * leg
@@ -106,7 +106,7 @@ def wave(body: Body, frames: int, fps: float) -> Motion:
     pose.trunk(chest, _euler(pitch=2.0, roll=-3.0 + 1.5 * slow, yaw=-5.0))
     pose.hang_arm("left", shoulder=3.0 + 1.5 * slow, elbow=20.0 + 2.0 * slow)
     pose.raise_shoulder("right", 16.0 + 2.0 * slow)
-    sweep = np.radians(2.0 + 28.0 * slow)
+    sweep = np.radians(12.0 + 24.0 * slow)
     upper = np.stack([-0.80 + 0.04 * slow, np.full(frames, -0.22), 0.50 + 0.06 * slow], axis=1)
     fore = np.stack([-np.sin(sweep), np.full(frames, -0.12), np.cos(sweep)], axis=1)
     pose.point_arm("right", upper, fore)
@@ -210,8 +210,8 @@ class _Foot:
 
 @dataclass(frozen=True)
 class _Sole:
-    """A flat foot relative to its ankle, metres: the points (K, 3) of the foot and (L, 3) of the toes that can touch the
-    floor, the joint (3,) at the base of the toes, and the point (3,) that the foot rolls over as the heel lands."""
+    """A flat foot relative to its ankle, metres: the points (K, 3) of the foot and (L, 3) of the toes that can touch
+    the floor, the joint (3,) at the base of the toes, and the point (3,) that the foot rolls over as the heel lands."""
 
     foot: np.ndarray
     toes: np.ndarray
@@ -324,8 +324,8 @@ class _Pose:
             self._curl_fingers(side)
 
     def stand(self, pelvis, feet: dict[str, _Foot], sideways=0.0, back=0.0, up=0.0) -> None:
-        """Put the pelvis (N, 3, 3) as high as the feet allow, `up` metres (N,) above its mean height, `sideways` (to +X)
-        and `back` (to +Y) of its rest position, and reach the feet with the legs."""
+        """Put the pelvis, turned by (N, 3, 3), as high as the feet allow, `up` metres (N,) above its mean height,
+        `sideways` (to +X) and `back` (to +Y) of its rest position, and reach the feet with the legs."""
         body = self.body
         pelvis = self._every(pelvis)
         self.feet = feet
