@@ -1,30 +1,34 @@
-# Every target makes the environment first, which takes a moment when it is there. See setup/setup.sh for PYTHON and TORCH.
+# Every target makes the environment first, which takes a moment when it is there. setup/setup.sh explains PYTHON and TORCH.
 .PHONY: demo test bench setup lint clean
-.DELETE_ON_ERROR:
 SHELL := /bin/bash
-.SHELLFLAGS := -euo pipefail -c
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON TORCH
 
-demo: setup ## Run the workflow on config/config.yaml and print the headline figures
-	@snakemake --cores all --quiet host reason 2>&1 | python setup/progress.py
-	@python -m pose_factory.review.headline results/dataset/summary.parquet
+# Run the workflow on config/config.yaml and print the headline figures.
+demo: setup
+	@set -o pipefail; snakemake --cores all --quiet host reason 2>&1 | .venv/bin/python setup/progress.py
+	@PYTHONPATH=src .venv/bin/python -m pose_factory.review.headline results/dataset/summary.parquet
 
-test: setup ## Run the whole test suite
-	@python -m pytest
+# Run the whole test suite.
+test: setup
+	@.venv/bin/python -m pytest
 
-bench: setup ## Time the workflow against the ways it avoids
-	@python benchmarks/run.py
+# Time the workflow against the ways it avoids.
+bench: setup
+	@PYTHONPATH=src .venv/bin/python benchmarks/run.py
 
-setup: ## Make .venv, check the system libraries
+# Make .venv, check the system libraries, prepare Anny's model.
+setup:
 	@setup/setup.sh
 
-lint: setup ## Check style and the workflow's rules
-	ruff check
-	ruff format --check
-	snakefmt --check Snakefile rules
-	snakemake --lint
+# Check the style, and the workflow's rules.
+lint: setup
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/snakefmt --check Snakefile rules
+	.venv/bin/snakemake --lint
 
-clean: ## Remove the environment and caches, never results
+# Remove the environment and the caches, never the results.
+clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis src/*.egg-info
 	find src tests benchmarks workflow setup -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -107,7 +107,7 @@ def test_each_angle_has_the_shared_settings_and_its_own_on_top():
     config["cameras"]["margin"] = 0
     shared = {"focal_length": 50.0, "sensor_width": 36.0, "margin": 0.0, "framing": "ring"}
     assert load(config, ROOT)["cameras"] == {
-        "front": {"name": "front", "azimuth": 0.0, "elevation": 5.0, "resolution": [512, 512], **shared},
+        "front": {"name": "front", "azimuth": 0.0, "elevation": 5.0, "resolution": [384, 384], **shared},
         "above": {"name": "above", "azimuth": -20.0, "elevation": 40.0, "resolution": [640, 360], **shared},
     }
 

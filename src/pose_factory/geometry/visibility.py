@@ -5,6 +5,8 @@ import numpy as np
 from pose_factory.skeleton import EDGES, INDEX, JOINTS
 
 FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
+PARTS = ("left_foot", "right_foot")
+"""Joints that stand for the whole part beyond them: to see the toes is to see the ball of the foot."""
 FLESH_SLACK = 1.6
 """How far, in multiples of a joint's flesh thickness, the surface over it may lie when it is seen at a slant."""
 LEAST_FLESH = 0.015
@@ -53,5 +55,7 @@ def visible(gap: np.ndarray, surface_joint: np.ndarray, flesh: np.ndarray) -> np
     flesh (J,): metres, from `flesh_thickness`.
     """
     near = np.nan_to_num(gap, nan=0.0) <= np.maximum(FLESH_SLACK * flesh, LEAST_FLESH)
-    own = bone_distances()[np.arange(len(JOINTS)), surface_joint] <= NEIGHBOURHOOD
-    return near & (own | (surface_joint < 0))
+    joints = np.arange(len(JOINTS))
+    own = bone_distances()[joints, surface_joint] <= NEIGHBOURHOOD
+    part = np.isin(JOINTS, PARTS) & (surface_joint == joints)
+    return part | near & (own | (surface_joint < 0))

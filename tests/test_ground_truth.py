@@ -1,0 +1,181 @@
+"""Labels of a real character: where joints are, what hides them, and that a wrong rig or camera does not go unnoticed."""
+
+import bpy
+import numpy as np
+import pytest
+from characters import make
+from mathutils import Vector
+
+from pose_factory.blender import bounds, ground_truth, scene
+from pose_factory.blender.prepare import prepare
+from pose_factory.errors import PoseFactoryError
+from pose_factory.frames import select
+from pose_factory.geometry import visibility
+from pose_factory.geometry.camera import Camera
+from pose_factory.geometry.framing import frame_view
+from pose_factory.skeleton import INDEX, JOINTS
+from pose_factory.validation.ground_truth_check import check_character
+
+ANGLE = {
+    "elevation": 5.0,
+    "focal_length": 50.0,
+    "sensor_width": 36.0,
+    "margin": 0.1,
+    "resolution": [320, 240],
+    "framing": "ring",
+}
+LIMITS = {"reprojection_px": 0.01, "inside_silhouette": 0.95}
+
+
+class Doll:
+    """A prepared character that can be labelled from any azimuth."""
+
+    def __init__(self, folder, name: str) -> None:
+        self.blend = folder / "character.blend"
+        self.facts = prepare({"file": str(make(folder, name))}, self.blend)
+        scene.open_character(self.blend)
+        self.bounds = bounds.measure(self.facts)
+
+    def view(self, azimuth: float, **angle) -> dict:
+        return frame_view(self.bounds, {**ANGLE, "azimuth": azimuth, **angle})
+
+    def label(self, view: dict, frames: list[int] | None = None, add=lambda: None):
+        scene.open_character(self.blend)
+        add()
+        frames = frames or select(self.facts["first_frame"], self.facts["last_frame"], "all")
+        return ground_truth.label(self.facts, view, frames)
+
+
+@pytest.fixture(scope="module")
+def doll(tmp_path_factory) -> Doll:
+    return Doll(tmp_path_factory.mktemp("doll"), "plain.fbx")
+
+
+def states(labels, frame: int) -> dict[str, int]:
+    rows = labels[labels.frame == frame]
+    return dict(zip(rows.joint, rows.visibility, strict=True))
+
+
+def test_every_frame_has_every_joint_where_the_camera_projects_it(doll):
+    view = doll.view(30)
+    labels, boxes, check = doll.label(view)
+    frames = range(doll.facts["first_frame"], doll.facts["last_frame"] + 1)
+    assert labels.joint.tolist() == JOINTS * len(frames)
+    assert labels.frame.tolist() == [frame for frame in frames for _ in JOINTS]
+    pixels, depth = Camera.from_json(view).project(labels[["x", "y", "z"]].to_numpy())
+    np.testing.assert_allclose(labels[["u", "v"]].to_numpy(), pixels)
+    np.testing.assert_allclose(labels.depth, depth)
+    np.testing.assert_allclose(np.diff(np.unique(labels.time)), 1 / doll.facts["fps"])
+    annotated = labels.joint.isin(list(doll.facts["joints"]))
+    assert labels.x.notna().equals(annotated)
+    assert (labels.visibility[~annotated] == 0).all()
+    assert check["reprojection_max_px"] < 0.01
+    assert check["inside_silhouette"] == 1
+    ground_truth.judge(check, LIMITS)
+    assert list(boxes.frame) == list(frames)
+
+
+def test_box_holds_the_body_and_area_is_the_silhouettes(doll):
+    """Boxes reach the margin in some frame; the area agrees with a finely sampled silhouette."""
+    view = doll.view(0, framing="each")
+    _, boxes, _ = doll.label(view)
+    assert (boxes.x_min >= 0.05 * 320 - 1e-3).all() and (boxes.x_max <= 0.95 * 320 + 1e-3).all()
+    assert (boxes.y_min >= 0.05 * 240 - 1e-3).all() and (boxes.y_max <= 0.95 * 240 + 1e-3).all()
+    camera, row = Camera.from_json(view), boxes.iloc[0]
+    bpy.context.scene.frame_set(int(row.frame))
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    hits = 0
+    for v in np.arange(row.y_min, row.y_max, 1.0) + 0.5:
+        for u in np.arange(row.x_min, row.x_max, 1.0) + 0.5:
+            ray = camera.R.T @ np.linalg.inv(camera.K) @ [u, v, 1]
+            hits += bpy.context.scene.ray_cast(depsgraph, camera.position, ray)[0]
+    assert row.area == pytest.approx(hits, rel=0.05)
+
+
+def test_the_near_side_hides_the_far_side(doll):
+    first = doll.facts["first_frame"]
+    front = states(doll.label(doll.view(0), [first])[0], first)
+    assert all(front[joint] == 2 for joint in doll.facts["joints"])
+    left_side = states(doll.label(doll.view(90, elevation=0), [first])[0], first)  # the T-pose's left arm points at it
+    assert left_side["left_wrist"] == 2
+    assert left_side["left_knee"] == 2
+    assert {left_side[joint] for joint in ("right_wrist", "right_elbow", "right_knee", "right_hip")} == {1}
+    right_side = states(doll.label(doll.view(270, elevation=0), [first])[0], first)
+    assert {right_side[joint] for joint in ("left_wrist", "left_elbow", "left_knee", "left_hip")} == {1}
+
+
+def test_another_surface_hides_what_is_behind_it(doll):
+    first = doll.facts["first_frame"]
+    labels, _, _ = doll.label(doll.view(0), [first])
+    wrist = labels[labels.joint == "left_wrist"][["x", "y", "z"]].to_numpy()[0]
+
+    def screen():
+        bpy.ops.mesh.primitive_plane_add(size=0.3, location=Vector(wrist) + Vector((0, -0.5, 0)), rotation=(np.pi / 2, 0, 0))
+
+    hidden = states(doll.label(doll.view(0), [first], screen)[0], first)
+    assert hidden["left_wrist"] == 1
+    assert hidden["right_wrist"] == 2
+
+
+def test_joints_outside_the_image_are_not_labelled(doll):
+    view = doll.view(0)
+    view = {**view, "K": [[900, 0, 160], [0, 900, 120], [0, 0, 1]], "focal_length_mm": 900 * 36 / 320}
+    labels, _, _ = doll.label(view)
+    outside = labels.x.notna() & ~labels.inside
+    assert outside.any()
+    assert (labels.visibility[outside] == 0).all()
+    assert (labels.visibility[labels.inside] > 0).all()
+
+
+def test_labels_of_all_views_triangulate_back(doll):
+    views = {}
+    for azimuth in range(0, 360, 45):
+        view = doll.view(azimuth)
+        views[str(azimuth)] = (doll.label(view)[0], Camera.from_json(view))
+    result = check_character(views, tolerance_mm=0.01, tolerance_px=1e-6)
+    assert result["triangulation"]["max_mm"] < 0.01
+
+
+def test_a_camera_that_is_not_as_written_and_a_rig_outside_its_skin_are_errors(doll):
+    check = doll.label(doll.view(0), [doll.facts["first_frame"]])[2]
+    with pytest.raises(PoseFactoryError, match="reprojection_px"):
+        ground_truth.judge({**check, "reprojection_max_px": 0.02}, LIMITS)
+
+    def slip():
+        for o in bpy.context.scene.objects:
+            if o.type == "MESH":
+                o.location.x += 5
+
+    check = doll.label(doll.view(0), [doll.facts["first_frame"]], slip)[2]
+    assert check["inside_silhouette"] == 0
+    with pytest.raises(PoseFactoryError, match="silhouette"):
+        ground_truth.judge(check, LIMITS)
+
+
+def test_flesh_is_the_radius_of_a_limb_and_ignores_what_blocks_some_directions():
+    """Outside-in distances to a cylinder of radius 0.05: r / sin(angle to its axis); a quarter of them blocked far out."""
+    directions = visibility.sphere_directions(400)
+    radius = 0.05 / np.sqrt(1 - directions[:, 2] ** 2)
+    assert visibility.flesh_thickness(radius[None, None])[0] == pytest.approx(0.05, rel=0.1)
+    blocked = np.where(directions[:, 0] > 0.5, 0.4, radius)
+    assert visibility.flesh_thickness(blocked[None, None])[0] == pytest.approx(0.05, rel=0.2)
+
+
+def test_visibility_asks_how_near_the_surface_is_and_whose_it_is():
+    flesh = np.full(len(JOINTS), 0.05)
+    gap = np.full(len(JOINTS), 0.06)
+    own = np.arange(len(JOINTS))
+    assert visibility.visible(gap, own, flesh).all()
+    far = visibility.visible(gap + 0.1, own, flesh)
+    assert [joint for joint, seen in zip(JOINTS, far, strict=True) if seen] == ["left_foot", "right_foot"]
+    hand_on_hip = own.copy()
+    hand_on_hip[INDEX["left_hip"]] = INDEX["left_wrist"]
+    assert not visibility.visible(gap, hand_on_hip, flesh)[INDEX["left_hip"]]
+    assert visibility.visible(np.full(len(JOINTS), np.nan), np.full(len(JOINTS), -1), flesh).all()
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"), [("all", [3, 4, 5, 6]), ("first", [3]), ("last", [6]), ({"step": 3}, [3, 6])]
+)
+def test_frame_selection(selection, expected):
+    assert select(3, 6, selection) == expected
