@@ -7,13 +7,13 @@ rule bounds:
         facts=rules.prepare.output.facts,
     output:
         f"{RESULTS}/{{character}}/bounds.json",
-    params:
-        code=code("bounds.py"),
     log:
         f"{RESULTS}/{{character}}/logs/bounds.log",
     benchmark:
         f"{RESULTS}/{{character}}/benchmarks/bounds.tsv"
     conda:
         "../envs/blender.yaml"
+    params:
+        code=code("bounds.py"),
     script:
         "../workflow/scripts/bounds.py"

@@ -6,14 +6,14 @@ rule camera:
         bounds=rules.bounds.output[0],
     output:
         view("camera.json"),
-    params:
-        angle=lambda wildcards: ANGLES[wildcards.camera_angle],
-        code=code("camera.py"),
     log:
         view("logs/camera.log"),
     benchmark:
         view("benchmarks/camera.tsv")
     conda:
         "../envs/blender.yaml"
+    params:
+        angle=lambda wildcards: ANGLES[wildcards.camera_angle],
+        code=code("camera.py"),
     script:
         "../workflow/scripts/camera.py"

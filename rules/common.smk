@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 # The library of this clone, for the rules here and for the scripts, whatever is installed.
 SOURCE = str(Path(workflow.basedir) / "src")
 sys.path.insert(0, SOURCE)
-os.environ["PYTHONPATH"] = os.pathsep.join([SOURCE, *filter(None, [os.environ.get("PYTHONPATH")])])
+os.environ |= {"PYTHONPATH": os.pathsep.join([SOURCE, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 from pose_factory.code_hash import code_hash
 from pose_factory.config import load

@@ -2,15 +2,15 @@
 
 
 rule dag:
-    params:
-        config=config,
-        snakefile=workflow.main_snakefile,
-        folder=f"{RESULTS}/review",
-        code=code("dag.py"),
     log:
         f"{RESULTS}/review/logs/dag.log",
     localrule: True
     conda:
         "../envs/analysis.yaml"
+    params:
+        config=config,
+        snakefile=workflow.main_snakefile,
+        folder=f"{RESULTS}/review",
+        code=code("dag.py"),
     script:
         "../workflow/scripts/dag.py"

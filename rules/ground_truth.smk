@@ -10,16 +10,16 @@ rule ground_truth:
         labels=view("ground_truth.parquet"),
         boxes=view("boxes.parquet"),
         check=view("ground_truth.json"),
-    params:
-        frames=CONFIG["render"]["frames"],
-        limits=CONFIG["validation"]["ground_truth"],
-        code=code("ground_truth.py"),
     log:
         view("logs/ground_truth.log"),
     benchmark:
         view("benchmarks/ground_truth.tsv")
     conda:
         "../envs/blender.yaml"
+    params:
+        frames=CONFIG["render"]["frames"],
+        limits=CONFIG["validation"]["ground_truth"],
+        code=code("ground_truth.py"),
     script:
         "../workflow/scripts/ground_truth.py"
 
@@ -31,15 +31,15 @@ rule check_ground_truth:
         cameras=views_of("camera.json"),
     output:
         f"{RESULTS}/{{character}}/ground_truth_check.json",
-    params:
-        angles=list(ANGLES),
-        limits=CONFIG["validation"]["ground_truth"],
-        code=code("check_ground_truth.py"),
     log:
         f"{RESULTS}/{{character}}/logs/check_ground_truth.log",
     benchmark:
         f"{RESULTS}/{{character}}/benchmarks/check_ground_truth.tsv"
     conda:
         "../envs/analysis.yaml"
+    params:
+        angles=list(ANGLES),
+        limits=CONFIG["validation"]["ground_truth"],
+        code=code("check_ground_truth.py"),
     script:
         "../workflow/scripts/check_ground_truth.py"

@@ -7,14 +7,14 @@ rule prepare:
     output:
         blend=f"{RESULTS}/{{character}}/character.blend",
         facts=f"{RESULTS}/{{character}}/character.json",
-    params:
-        source=lambda wildcards: CHARACTERS[wildcards.character],
-        code=code("prepare.py"),
     log:
         f"{RESULTS}/{{character}}/logs/prepare.log",
     benchmark:
         f"{RESULTS}/{{character}}/benchmarks/prepare.tsv"
     conda:
         "../envs/blender.yaml"
+    params:
+        source=lambda wildcards: CHARACTERS[wildcards.character],
+        code=code("prepare.py"),
     script:
         "../workflow/scripts/prepare.py"

@@ -10,16 +10,16 @@ rule render:
     output:
         frames=directory(view("frames")),
         facts=view("render.json"),
-    params:
-        settings=CONFIG["render"],
-        code=code("render.py"),
     log:
         view("logs/render.log"),
     benchmark:
         view("benchmarks/render.tsv")
-    # Two views at a time keep all cores busy: while one starts Blender, the other renders.
-    threads: max(1, (workflow.cores or 1) // 2)
     conda:
         "../envs/blender.yaml"
+    # Two views at a time keep all cores busy: while one starts Blender, the other renders.
+    threads: max(1, (workflow.resource_settings.cores or 1) // 2)
+    params:
+        settings=CONFIG["render"],
+        code=code("render.py"),
     script:
         "../workflow/scripts/render.py"

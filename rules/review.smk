@@ -15,14 +15,14 @@ rule overlay:
             subcategory="overlays",
             labels={"view": "{camera_angle}", "what": "overlay"},
         ),
-    params:
-        code=code("overlay.py"),
     log:
         view("logs/overlay.log"),
     benchmark:
         view("benchmarks/overlay.tsv")
     conda:
         "../envs/analysis.yaml"
+    params:
+        code=code("overlay.py"),
     script:
         "../workflow/scripts/overlay.py"
 
@@ -42,14 +42,14 @@ rule contact_sheet:
             subcategory="contact sheet",
             labels={"view": "all", "what": "contact sheet"},
         ),
-    params:
-        angles=list(ANGLES),
-        code=code("contact_sheet.py"),
     log:
         f"{RESULTS}/{{character}}/logs/contact_sheet.log",
     benchmark:
         f"{RESULTS}/{{character}}/benchmarks/contact_sheet.tsv"
     conda:
         "../envs/analysis.yaml"
+    params:
+        angles=list(ANGLES),
+        code=code("contact_sheet.py"),
     script:
         "../workflow/scripts/contact_sheet.py"

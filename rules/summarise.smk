@@ -25,14 +25,14 @@ rule summarise:
             category="dataset",
             labels={"view": "all", "what": "error by joint"},
         ),
-    params:
-        views=[(character, angle) for character in CHARACTERS for angle in ANGLES],
-        code=code("summarise.py"),
     log:
         f"{RESULTS}/dataset/logs/summarise.log",
     benchmark:
         f"{RESULTS}/dataset/benchmarks/summarise.tsv"
     conda:
         "../envs/analysis.yaml"
+    params:
+        views=[(character, angle) for character in CHARACTERS for angle in ANGLES],
+        code=code("summarise.py"),
     script:
         "../workflow/scripts/summarise.py"

@@ -7,14 +7,14 @@ rule track:
         facts=rules.render.output.facts,
     output:
         view("tracks.parquet"),
-    params:
-        settings=CONFIG["tracking"],
-        code=code("track.py"),
     log:
         view("logs/track.log"),
     benchmark:
         view("benchmarks/track.tsv")
     conda:
         "../envs/tracking.yaml"
+    params:
+        settings=CONFIG["tracking"],
+        code=code("track.py"),
     script:
         "../workflow/scripts/track.py"

@@ -17,15 +17,15 @@ rule validate:
             labels={"view": "{camera_angle}", "what": "scores"},
         ),
         joints=view("joints.parquet"),
-    params:
-        thresholds=CONFIG["validation"]["thresholds"],
-        code=code("validate.py"),
     log:
         view("logs/validate.log"),
     benchmark:
         view("benchmarks/validate.tsv")
     conda:
         "../envs/analysis.yaml"
+    params:
+        thresholds=CONFIG["validation"]["thresholds"],
+        code=code("validate.py"),
     script:
         "../workflow/scripts/validate.py"
 
@@ -37,13 +37,13 @@ rule rig_bias:
         cameras=views_of("camera.json"),
     output:
         f"{RESULTS}/{{character}}/rig_bias.json",
-    params:
-        code=code("rig_bias.py"),
     log:
         f"{RESULTS}/{{character}}/logs/rig_bias.log",
     benchmark:
         f"{RESULTS}/{{character}}/benchmarks/rig_bias.tsv"
     conda:
         "../envs/analysis.yaml"
+    params:
+        code=code("rig_bias.py"),
     script:
         "../workflow/scripts/rig_bias.py"

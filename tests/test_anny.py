@@ -151,8 +151,8 @@ def test_the_character_is_one_armature_and_one_mesh_with_a_key_on_every_frame(bu
     ("spec", "message"),
     [
         ({"montion": "walk"}, "did you mean 'motion'"),
-        ({"look": {"shoe": [0, 0, 0]}}, "did you mean 'shoes'"),
-        ({"look": {"skin": [0, 0, 2]}}, "each from 0 to 1"),
+        ({"look": {"shoe": "#000000"}}, "did you mean 'shoes'"),
+        ({"look": {"skin": "red"}}, "#rrggbb"),
     ],
 )
 def test_a_wrong_description_is_refused(spec, message):

@@ -1,4 +1,5 @@
-"""Framing against brute force and closed forms; the camera against Blender's own projection; bounds against every vertex."""
+"""Framing against brute force and closed forms; the camera against Blender's own projection; bounds against every
+vertex."""
 
 import bpy
 import numpy as np
@@ -44,9 +45,18 @@ def body() -> np.ndarray:
 
 
 @pytest.mark.parametrize("azimuth", [0, 45, 100, 222.5, 359])
-@pytest.mark.parametrize(("elevation", "focal", "resolution"), [(0, 50, [512, 512]), (40, 24, [640, 360]), (-30, 85, [240, 400])])
+@pytest.mark.parametrize(
+    ("elevation", "focal", "resolution"), [(0, 50, [512, 512]), (40, 24, [640, 360]), (-30, 85, [240, 400])]
+)
 def test_each_view_is_filled_exactly_to_its_margin(body, azimuth, elevation, focal, resolution):
-    angle = {**ANGLE, "framing": "each", "azimuth": azimuth, "elevation": elevation, "focal_length": focal, "resolution": resolution}
+    angle = {
+        **ANGLE,
+        "framing": "each",
+        "azimuth": azimuth,
+        "elevation": elevation,
+        "focal_length": focal,
+        "resolution": resolution,
+    }
     assert fill(body, frame_view(bounds_of(body), angle)) == pytest.approx(0.9, abs=1e-9)
 
 
@@ -102,7 +112,9 @@ def test_camera_is_opencvs():
 
 
 @pytest.mark.parametrize("azimuth", [0, 45, 90, 135, 180, 225, 270, 315, 12.3])
-@pytest.mark.parametrize(("elevation", "focal", "resolution"), [(5, 50, [512, 512]), (35, 24, [640, 360]), (-20, 105, [200, 500])])
+@pytest.mark.parametrize(
+    ("elevation", "focal", "resolution"), [(5, 50, [512, 512]), (35, 24, [640, 360]), (-20, 105, [200, 500])]
+)
 def test_projection_agrees_with_blenders_to_a_hundredth_of_a_pixel(body, azimuth, elevation, focal, resolution):
     bpy.ops.wm.read_factory_settings(use_empty=True)
     angle = {**ANGLE, "azimuth": azimuth, "elevation": elevation, "focal_length": focal, "resolution": resolution}

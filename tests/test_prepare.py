@@ -1,4 +1,5 @@
-"""Characters as users have them, through prepare: each comes out metric, upright, facing -Y, on the floor, or is refused."""
+"""Characters as users have them, through prepare: each comes out metric, upright, facing -Y, on the floor, or is
+refused."""
 
 import bpy
 import numpy as np

@@ -13,10 +13,11 @@ from pose_factory.errors import PoseFactoryError
 
 @contextmanager
 def job(snakemake) -> Iterator[Path]:
-    """Run a script's body with stdout and stderr (Blender's and the libraries' too) going to the rule's log, which it yields.
+    """Run a script's body with stdout and stderr (Blender's and the libraries' too) going to the rule's log, which it
+    yields.
 
-    A PoseFactoryError, or a full disk, ends the process with status 1 and its sentence in the log and on the console; any
-    other exception leaves its traceback in the log and one line on the console.
+    A PoseFactoryError, or a full disk, ends the process with status 1 and its sentence in the log and on the console;
+    any other exception leaves its traceback in the log and one line on the console.
     """
     log = Path(snakemake.log[0])
     label = " ".join([snakemake.rule, *map(str, dict(snakemake.wildcards).values())])
@@ -36,9 +37,10 @@ def job(snakemake) -> Iterator[Path]:
         _fail(console, f"{label}: {error.strerror or error}: {error.filename or 'its output'} (see {log}).")
     except MemoryError:
         _fail(console, f"{label}: out of memory; lower the resolution or run fewer jobs at once (--cores).")
-    except Exception as error:  # the job's last resort: the reader gets a line, the log the traceback
+    except Exception as error:  # noqa: BLE001 - the last resort: the reader gets a line, the log the traceback
         traceback.print_exc()
-        _fail(console, f"{label}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (see {log}).")
+        first_line = str(error).partition("\n")[0]
+        _fail(console, f"{label}: {type(error).__name__}: {first_line} (see {log}).")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

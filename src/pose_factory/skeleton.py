@@ -1,4 +1,5 @@
-"""The canonical joints that every table uses: COCO-17 plus pelvis, spine, neck, head top and feet (data: skeleton.json).
+"""The canonical joints that every table uses: COCO-17 plus pelvis, spine, neck, head top and feet (data:
+skeleton.json).
 
 `left_foot` and `right_foot` are the balls of the feet (the base of the toes); `spine` is mid-spine, between pelvis and
 neck; left and right are the person's own.

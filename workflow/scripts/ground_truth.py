@@ -1,4 +1,5 @@
-"""A prepared character and a camera -> exact labels of one view: ground_truth.parquet, boxes.parquet, and their check."""
+"""A prepared character and a camera -> exact labels of one view: ground_truth.parquet, boxes.parquet, and their
+check."""
 
 from pose_factory import tables
 from pose_factory.blender import ground_truth, scene

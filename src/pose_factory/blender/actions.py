@@ -15,12 +15,13 @@ def fcurves(action: bpy.types.Action) -> list[bpy.types.FCurve]:
 
 
 def apply(armature: bpy.types.Object, wanted: str | None) -> str | None:
-    """Make one action drive `armature` and set the scene's frame range to it; return its name, or None without animation.
+    """Make one action drive `armature` and set the scene's frame range to it; return its name, or None without
+    animation.
 
-    The candidates are the actions that key this armature's bones or, where none does, the armature object itself.
-    A take of an FBX file is one action per object it moves, named `object|take`: those of the other objects (shape keys,
-    props) are put in place with the armature's. Raises PoseFactoryError when there are several candidates and `wanted` names
-    none of them, or when the action has no key frames.
+    The candidates are the actions that key this armature's bones or, where none does, the armature object itself. A
+    take of an FBX file is one action per object it moves, named `object|take`: those of the other objects (shape keys,
+    props) are put in place with the armature's. Raises PoseFactoryError when there are several candidates and `wanted`
+    names none of them, or when the action has no key frames.
     """
     candidates = _candidates(armature)
     if not candidates:

@@ -2,22 +2,17 @@
 
 import difflib
 import json
+import re
 
 import bpy
 import numpy as np
-from mathutils import Matrix
+from mathutils import Color, Matrix
 
 from pose_factory.bodies.anny_body import ZONES, Body, build_body
 from pose_factory.bodies.motion import Motion, animate
 from pose_factory.errors import PoseFactoryError
 
-DEFAULT_LOOK = {
-    "skin": [0.68, 0.42, 0.31],
-    "top": [0.07, 0.22, 0.42],
-    "bottom": [0.16, 0.14, 0.12],
-    "shoes": [0.30, 0.045, 0.04],
-    "hair": [0.055, 0.028, 0.015],
-}
+DEFAULT_LOOK = {"skin": "#d8ac96", "top": "#4b81ad", "bottom": "#6f695f", "shoes": "#cdcac6", "hair": "#432f20"}
 DEFAULTS = {"phenotype": {}, "motion": "walk", "frames": 24, "fps": 24, "look": {}}
 ROUGHNESS = {"skin": 0.5, "top": 0.85, "bottom": 0.8, "shoes": 0.55, "hair": 0.85, "eyes": 0.15, "iris": 0.15}
 SOLES, EYE_WHITE, IRIS, MOUTH = [0.75, 0.74, 0.72], [0.80, 0.78, 0.75], [0.10, 0.055, 0.03], [0.20, 0.05, 0.04]
@@ -28,16 +23,13 @@ def build(spec: dict) -> None:
     key on every frame from 1 on; set the scene's frame rate and range.
 
     spec: phenotype (see anny_body), motion (see motion.MOTIONS), frames, fps, look ({skin, top, bottom, shoes, hair}:
-    linear RGB, each 0..1); all optional. body["landmarks"] is a JSON string
+    sRGB as "#rrggbb"); all optional. body["landmarks"] is a JSON string
     {joint: {"vertices": [...], "weights": [...]}}. Raises PoseFactoryError for anything else in `spec`.
     """
     _check_keys(spec, DEFAULTS, "character")
     spec = {**DEFAULTS, **spec}
     _check_keys(spec["look"], DEFAULT_LOOK, "look")
-    look = {**DEFAULT_LOOK, **spec["look"]}
-    for part, colour in look.items():
-        if len(colour) != 3 or not all(0 <= channel <= 1 for channel in colour):
-            raise PoseFactoryError(f"Look {part!r} is {colour!r}: give red, green and blue, each from 0 to 1.")
+    look = {part: _linear(part, colour) for part, colour in {**DEFAULT_LOOK, **spec["look"]}.items()}
     body = build_body(spec["phenotype"])
     motion = animate(spec["motion"], body, spec["frames"], spec["fps"])
 
@@ -49,6 +41,13 @@ def build(spec: dict) -> None:
     scene.render.fps_base = scene.render.fps / spec["fps"]
     scene.frame_start, scene.frame_end = 1, spec["frames"]
     scene.frame_set(1)
+
+
+def _linear(part: str, colour: str) -> list[float]:
+    """The linear RGB of an sRGB colour, each 0..1."""
+    if not re.fullmatch("#[0-9a-fA-F]{6}", colour):
+        raise PoseFactoryError(f'Look {part!r} is {colour!r}: give red, green and blue as "#rrggbb".')
+    return list(Color(channel / 255 for channel in bytes.fromhex(colour[1:])).from_srgb_to_scene_linear())
 
 
 def _check_keys(given: dict, valid: dict, what: str) -> None:

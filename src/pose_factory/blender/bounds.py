@@ -7,7 +7,8 @@ from pose_factory.geometry.framing import swept_hull
 
 
 def measure(character: dict) -> dict:
-    """What bounds.json holds, from the open, prepared scene and its character.json: the hull of all vertices in all frames."""
+    """What bounds.json holds, from the open, prepared scene and its character.json: the hull of all vertices in all
+    frames."""
     meshes = evaluate.character_meshes()
     frames = range(character["first_frame"], character["last_frame"] + 1)
     corners = swept_hull(evaluate.vertices(meshes) for _ in evaluate.each_frame(frames))

@@ -1,4 +1,5 @@
-"""What Blender makes of a character at a frame: its vertices and joints in the world, after rig, shape keys and modifiers."""
+"""What Blender makes of a character at a frame: its vertices and joints in the world, after rig, shape keys and
+modifiers."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,9 @@ from pose_factory.skeleton import JOINTS
 
 def character_meshes() -> list[bpy.types.Object]:
     """The meshes of the scene that are rendered, in the order of their names."""
-    return [o for o in sorted(bpy.context.scene.objects, key=lambda o: o.name) if o.type == "MESH" and not o.hide_render]
+    return [
+        o for o in sorted(bpy.context.scene.objects, key=lambda o: o.name) if o.type == "MESH" and not o.hide_render
+    ]
 
 
 def vertices(objects: Iterable[bpy.types.Object]) -> np.ndarray:
@@ -30,7 +33,7 @@ def each_frame(frames: Iterable[int]) -> Iterator[int]:
 class JointReader:
     """Reads the canonical joints of the prepared character at the current frame.
 
-    `joints` is `character.json`'s: {joint: {"bone", "end"} or {"mesh", "vertices", "weights"}}; the rest are not annotated.
+    `joints` is `character.json`'s: {joint: {"bone", "end"} or {"mesh", "vertices", "weights"}}; else not annotated.
     """
 
     def __init__(self, armature: bpy.types.Object, joints: dict[str, dict]) -> None:

@@ -23,8 +23,8 @@ def label(character: dict, view: dict, frames: list[int]) -> tuple[pd.DataFrame,
     """Label `frames` of the open, prepared scene as the camera `view` (camera.json) sees them.
 
     Returns the tables ground_truth and boxes (see docs/tables.md) and the check of the labels against Blender itself:
-    the largest distance in pixels between our projection and Blender's, and the fraction of annotated inner joints inside
-    the image whose ray meets the body, which is to say that they lie inside its silhouette.
+    the largest distance in pixels between our projection and Blender's, and the fraction of annotated inner joints
+    inside the image whose ray meets the body, which is to say that they lie inside its silhouette.
     """
     armature = scene.armature(character["armature"])
     read_joints = evaluate.JointReader(armature, character["joints"])
@@ -79,7 +79,8 @@ class _Rays:
         return np.array(point), self._limb_of_face(o.evaluated_get(depsgraph), face)
 
     def to_joints(self, origin: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For each joint: gap to the first surface on its ray (J,), whose limb that is (J,), whether there is one (J,)."""
+        """For each joint: gap to the first surface on its ray (J,), whose limb that is (J,), whether there is one
+        (J,)."""
         gap, limb, met = np.full(len(joints), np.nan), np.full(len(joints), -1), np.zeros(len(joints), bool)
         for i, joint in enumerate(joints):
             if np.isfinite(joint).all() and (found := self.first_surface(origin, joint - origin, 1e6)):
@@ -109,16 +110,15 @@ class _Rays:
                     weights[group.group] = weights.get(group.group, 0.0) + group.weight
             names = {index: o.vertex_groups[index].name for index in weights if index < len(o.vertex_groups)}
             bones = {index: weight for index, weight in weights.items() if names.get(index) in self._joint_of_bone}
-            if bones:
-                bone = names[max(bones, key=bones.get)]
-            else:
-                bone = o.parent_bone  # a rigid part hung on one bone
+            # Without weights it may be a rigid part, hung on one bone.
+            bone = names[max(bones, key=bones.get)] if bones else o.parent_bone
             self._limb[key] = self._joint_of_bone.get(bone, -1)
         return self._limb[key]
 
 
 def _joint_of_bone(armature: bpy.types.Object, joints: dict[str, dict]) -> dict[str, int]:
-    """For every bone, the canonical joint it hangs on: the one at its own head, or at its nearest ancestor's that has one."""
+    """For every bone, the canonical joint it hangs on: the one at its own head, or at its nearest ancestor's that has
+    one."""
     at_head = {place["bone"]: INDEX[name] for name, place in joints.items() if place.get("end") == "head"}
     nearest = {}
     for bone in armature.data.bones:
@@ -177,11 +177,12 @@ def judge(check: dict, limits: dict) -> None:
     if check["reprojection_max_px"] > limits["reprojection_px"]:
         raise PoseFactoryError(
             f"Labels and Blender's own projection differ by {check['reprojection_max_px']:.3g} px, more than the "
-            f"{limits['reprojection_px']:g} px of validation.ground_truth.reprojection_px: the camera is not as camera.json says."
+            f"{limits['reprojection_px']:g} px of validation.ground_truth.reprojection_px: the camera is not as "
+            "camera.json says."
         )
     inside = check["inside_silhouette"]
     if inside is not None and inside < limits["inside_silhouette"]:
         raise PoseFactoryError(
-            f"Only {inside:.3f} of the joints lie inside the body's silhouette, less than the {limits['inside_silhouette']:g} of "
-            "validation.ground_truth.inside_silhouette: is the skin bound to this rig?"
+            f"Only {inside:.3f} of the joints lie inside the body's silhouette, less than the "
+            f"{limits['inside_silhouette']:g} of validation.ground_truth.inside_silhouette: is this rig the skin's?"
         )

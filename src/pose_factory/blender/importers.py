@@ -48,7 +48,8 @@ def _set_fps(fps: float) -> None:
 
 
 def _gltf_fps(path: Path) -> float:
-    """The rate of a glTF file's animations, which it has as times in seconds: the lowest usual one whose frames they fit."""
+    """The rate of a glTF file's animations, which it has as times in seconds: the lowest usual one whose frames they
+    fit."""
     try:
         data = path.read_bytes()
         if data[:4] == b"glTF":
@@ -56,7 +57,9 @@ def _gltf_fps(path: Path) -> float:
             data = data[20 : 20 + length]
         document = json.loads(data)
     except (struct.error, ValueError) as error:
-        raise PoseFactoryError(f"{path} cannot be read as glTF (damaged or cut short?): export or copy it again.") from error
+        raise PoseFactoryError(
+            f"{path} cannot be read as glTF (damaged or cut short?): export or copy it again."
+        ) from error
     ends, densest = [0.0], 0.0
     for animation in document.get("animations", []):
         for sampler in animation["samplers"]:

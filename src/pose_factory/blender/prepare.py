@@ -31,9 +31,9 @@ class Character:
 def prepare(source: dict, destination: Path) -> dict:
     """Import the character that the config's `source` describes, normalise it and save it as `destination` (.blend).
 
-    The scale hierarchy stays as it is below one root empty, whose transform makes the world metric: applying scale to an
-    animated armature would have to rewrite its action, constraints and shape keys. Returns what character.json holds.
-    Raises PoseFactoryError for anything that cannot be filmed.
+    The scale hierarchy stays as it is below one root empty, whose transform makes the world metric: applying scale to
+    an animated armature would have to rewrite its action, constraints and shape keys. Returns what character.json
+    holds. Raises PoseFactoryError for anything that cannot be filmed.
     """
     path = Path(source["file"]) if source.get("file") else None
     if path:
@@ -58,6 +58,7 @@ def prepare(source: dict, destination: Path) -> dict:
     scene = bpy.context.scene
     _put_on_floor(character.meshes, range(scene.frame_start, scene.frame_end + 1))
     scene.unit_settings.system, scene.unit_settings.scale_length = "METRIC", 1.0
+    bpy.context.preferences.filepaths.save_version = 0  # no .blend1 beside it
     bpy.ops.wm.save_as_mainfile(filepath=str(destination), compress=True, copy=True)
     return {
         "rig": rig.rig,
@@ -79,15 +80,20 @@ def prepare(source: dict, destination: Path) -> dict:
 
 
 def _find_character() -> Character:
-    """The rig with the most vertices on it, and every rendered mesh that hangs on any rig; all else leaves the scene."""
+    """The rig with the most vertices on it, and every rendered mesh that hangs on any rig; all else leaves the
+    scene."""
     rendered = {o.name for o in bpy.context.view_layer.objects if not o.hide_render}
     rendered -= {o.name for c in bpy.data.collections if c.hide_render for o in c.all_objects}
     objects = list(bpy.context.scene.objects)
     rigs_found = [o for o in objects if o.type == "ARMATURE"]
     if not any(o.type == "MESH" for o in objects):
-        raise PoseFactoryError("The file holds no mesh, so there is nothing to film: export the character with its skin.")
+        raise PoseFactoryError(
+            "The file holds no mesh, so there is nothing to film: export the character with its skin."
+        )
     if not rigs_found:
-        raise PoseFactoryError("The file holds no armature, so there are no joints to label: export the rigged character.")
+        raise PoseFactoryError(
+            "The file holds no armature, so there are no joints to label: export the rigged character."
+        )
     owner = {o: _rig_of(o, set()) for o in objects if o.type == "MESH" and o.name in rendered}
     owner = {mesh: rig for mesh, rig in owner.items() if rig and len(mesh.data.vertices)}
     if not owner:
@@ -97,7 +103,9 @@ def _find_character() -> Character:
     )
     warnings = []
     if len(rigs_found) > 1:
-        warnings.append(f'{len(rigs_found)} armatures: joints are those of "{armature.name}", which carries most vertices')
+        warnings.append(
+            f'{len(rigs_found)} armatures: joints are those of "{armature.name}", which carries most vertices'
+        )
     for o in objects:
         if o.type in ("LIGHT", "CAMERA", "SPEAKER", "LIGHT_PROBE"):
             bpy.data.objects.remove(o)
@@ -119,7 +127,11 @@ def _rig_of(o: bpy.types.Object, seen: set) -> bpy.types.Object | None:
     if o.type == "ARMATURE":
         return o
     seen.add(o)
-    movers = [m.object for m in o.modifiers if m.type in ("ARMATURE", "SURFACE_DEFORM", "MESH_DEFORM") and hasattr(m, "object")]
+    movers = [
+        m.object
+        for m in o.modifiers
+        if m.type in ("ARMATURE", "SURFACE_DEFORM", "MESH_DEFORM") and hasattr(m, "object")
+    ]
     movers += [m.target for m in o.modifiers if m.type == "SURFACE_DEFORM"]
     movers += [c.target for c in o.constraints if hasattr(c, "target")]
     return next((rig for mover in [*movers, o.parent] if (rig := _rig_of(mover, seen))), None)
@@ -175,7 +187,8 @@ def _stand(character: Character, joints: dict, scale: float, yaw: float) -> tupl
 def _rest_joints(armature: bpy.types.Object, joints: dict) -> dict[str, Vector]:
     bones = armature.data.bones
     return {
-        name: armature.matrix_world @ (bones[at["bone"]].head_local if at["end"] == "head" else bones[at["bone"]].tail_local)
+        name: armature.matrix_world
+        @ (bones[at["bone"]].head_local if at["end"] == "head" else bones[at["bone"]].tail_local)
         for name, at in joints.items()
         if "bone" in at
     }
@@ -232,5 +245,3 @@ def _unplug(tree: bpy.types.NodeTree, node: bpy.types.Node) -> None:
 def _warn(character: Character, warning: str) -> None:
     character.warnings.append(warning)
     print(f"Warning: {warning}")
-
-

@@ -22,14 +22,13 @@ TROUBLE = re.compile(
 )
 
 
-def render(
-    view: dict, bounds: dict, frames: list[int], settings: dict, threads: int, folder: Path, log: Path
-) -> dict:
+def render(view: dict, bounds: dict, frames: list[int], settings: dict, threads: int, folder: Path, log: Path) -> dict:
     """Render `frames` of the open scene through the camera `view` into PNG files in `folder`, on `threads` CPU threads.
 
     The images appear in `folder` only when all are done. `settings` is the config's `render` section; `log` is the file
-    that this process's output goes to, in which an error of Cycles or the GPU, which Blender only prints, is looked for.
-    Returns what render.json holds. Raises PoseFactoryError for such an error, or for an engine or device that is not there.
+    that this process's output goes to, in which an error of Cycles or the GPU, which Blender only prints, is looked
+    for. Returns what render.json holds. Raises PoseFactoryError for such an error, or for an engine or device that is
+    not there.
     """
     started = time.perf_counter()
     scenes.add_camera(view)

@@ -15,11 +15,13 @@ LIGHTS = (  # name, azimuth, elevation (degrees), strength (W/m2), apparent diam
     ("Fill", 55, 25, 0.9, 40, (0.90, 0.95, 1.0)),
     ("Rim", 165, 40, 1.8, 20, (1.0, 1.0, 1.0)),
 )
-# Lights at infinity and a backdrop that is not a surface cost a fifth of a real cyclorama with area lights, at equal noise.
+# Lights at infinity and a backdrop that is not a surface cost a fifth of a real cyclorama with area lights, at equal
+# noise.
 
 
 def build(target: np.ndarray, size: float) -> None:
-    """Add floor, lights and backdrop to the scene; target (3,) is what the camera looks at, size the motion's diameter, metres."""
+    """Add floor, lights and backdrop to the scene; target (3,) is what the camera looks at, size the motion's diameter,
+    metres."""
     scene = bpy.context.scene
     if scene.camera.location.z > 0:  # from below, the floor would hide the body
         scene.collection.objects.link(_floor(Vector((target[0], target[1], 0)), size))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 PIXEL_CONVENTION = (
-    "OpenCV camera axes (x right, y down, z forward, metres); pixel (0, 0) is the top-left corner of the top-left pixel, "
-    "so the image spans [0, width] x [0, height] and the principal point is (width / 2, height / 2)"
+    "OpenCV camera axes (x right, y down, z forward, metres); pixel (0, 0) is the top-left corner of the top-left "
+    "pixel, so the image spans [0, width] x [0, height] and the principal point is (width / 2, height / 2)"
 )
 
 
@@ -54,7 +54,8 @@ class Camera:
         return np.asarray(points) @ self.R.T + self.t
 
     def project(self, points) -> tuple[np.ndarray, np.ndarray]:
-        """World points (..., 3) to pixels (..., 2) and depths (...) in metres; pixels are NaN at or behind the camera."""
+        """World points (..., 3) to pixels (..., 2) and depths (...) in metres; pixels are NaN at or behind the
+        camera."""
         local = self.to_camera(points)
         depth = local[..., 2]
         with np.errstate(divide="ignore", invalid="ignore"):

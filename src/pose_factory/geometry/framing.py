@@ -1,8 +1,8 @@
 """Where a camera must stand so that a whole motion just fills its image, exactly and without iteration.
 
 A point p at camera-aligned offset (x, y, z) from the target (z towards the camera) is inside the margin when
-|x| / (d - z) <= (1 - margin) * tan(fov / 2), so the distance needed is the maximum of z + |x| / ((1 - margin) tan(fov / 2))
-over both image axes and all points: a maximum of linear functions, which the convex hull of the points attains.
+|x| / (d - z) <= (1 - margin) * tan(fov / 2), so the distance needed is the maximum of z + |x| / ((1 - margin) tan(fov /
+2)) over both image axes and all points: a maximum of linear functions, which the convex hull of the points attains.
 """
 
 from collections.abc import Iterable
@@ -61,10 +61,10 @@ def required_distance(
 def frame_view(bounds: dict, angle: dict) -> dict:
     """The camera of one view, as `camera.json` holds it.
 
-    `bounds` is the content of bounds.json (`hull`, `target`), `angle` one camera angle of the config (azimuth and elevation
-    in degrees, focal_length and sensor_width in mm, resolution in pixels, margin, framing). With framing "ring" every
-    camera that differs in azimuth only stands at the distance that the worst of RING_AZIMUTHS needs (or further, where an
-    azimuth between them would crop); with "each" every camera stands as near as it can.
+    `bounds` is the content of bounds.json (`hull`, `target`), `angle` one camera angle of the config (azimuth and
+    elevation in degrees, focal_length and sensor_width in mm, resolution in pixels, margin, framing). With framing
+    "ring" every camera that differs in azimuth only stands at the distance that the worst of RING_AZIMUTHS needs (or
+    further, where an azimuth between them would crop); with "each" every camera stands as near as it can.
     """
     points, target = np.array(bounds["hull"]), np.array(bounds["target"])
     width, height = angle["resolution"]

@@ -27,8 +27,8 @@ def flesh_thickness(first_surface: np.ndarray) -> np.ndarray:
     """The flesh over each joint, metres (J,), from `first_surface` (frames, J, directions).
 
     That is the distance from the joint to the first surface met on the way to it from outside, NaN where there is none.
-    The lower third over directions passes over the directions along the bone and those that another limb blocks; the least
-    over frames passes over poses in which a limb rests on another.
+    The lower third over directions passes over the directions along the bone and those that another limb blocks; the
+    least over frames passes over poses in which a limb rests on another.
     """
     with_surface = np.where(np.isnan(first_surface), np.inf, first_surface)
     return np.quantile(with_surface, 1 / 3, axis=2, method="lower").min(axis=0)
@@ -51,8 +51,8 @@ def visible(gap: np.ndarray, surface_joint: np.ndarray, flesh: np.ndarray) -> np
     """Whether each joint is seen (bool, same shape as `gap`).
 
     gap (..., J): metres between joint and first surface on its ray from the camera, NaN where the ray met none.
-    surface_joint (..., J): index of the canonical joint whose limb that surface is, -1 where it belongs to none (a prop).
-    flesh (J,): metres, from `flesh_thickness`.
+    surface_joint (..., J): index of the canonical joint whose limb that surface is, -1 where it belongs to none (a
+    prop). flesh (J,): metres, from `flesh_thickness`.
     """
     near = np.nan_to_num(gap, nan=0.0) <= np.maximum(FLESH_SLACK * flesh, LEAST_FLESH)
     joints = np.arange(len(JOINTS))

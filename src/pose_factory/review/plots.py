@@ -44,8 +44,8 @@ def error_by_azimuth(summary: pd.DataFrame, path: str | Path) -> None:
     """A polar plot per character: MPJPE against the camera's azimuth, as labelled and without the rig's bias.
 
     summary has a row a view: character, camera_angle, azimuth (degrees), mpjpe_mm, mpjpe_mm_without_rig_bias (NaN where
-    nothing was tracked). The plots are plans seen from above: the character faces down, to azimuth 0.
-    Raises PoseFactoryError when there are no views.
+    nothing was tracked). The plots are plans seen from above: the character faces down, to azimuth 0. Raises
+    PoseFactoryError when there are no views.
     """
     if summary.empty:
         raise PoseFactoryError(f"There are no views to plot in {path}; run the workflow for at least one character.")
@@ -68,9 +68,8 @@ def error_by_azimuth(summary: pd.DataFrame, path: str | Path) -> None:
 def error_by_joint(joints: pd.DataFrame, path: str | Path) -> None:
     """Horizontal bars, the worst joint first: the mean error in mm of each joint where visible and where occluded.
 
-    joints holds the views' tables of scores by joint, end to end: joint, mpjpe_visible_mm, n_visible, mpjpe_occluded_mm,
-    n_occluded. Views are averaged by their counts.
-    Raises PoseFactoryError when no joint was scored.
+    joints holds the views' tables of scores by joint, end to end: joint, mpjpe_visible_mm, n_visible,
+    mpjpe_occluded_mm, n_occluded. Views are averaged by their counts. Raises PoseFactoryError when no joint was scored.
     """
     means = mean_by_joint(joints)
     if means.empty:
@@ -99,7 +98,9 @@ def error_by_joint(joints: pd.DataFrame, path: str | Path) -> None:
 def mean_by_joint(joints: pd.DataFrame) -> pd.DataFrame:
     """The mean errors in mm, a row a joint (the worst first), columns visible and occluded, NaN where never so."""
     states = ("visible", "occluded")
-    counts = pd.DataFrame({state: joints[f"n_{state}"].where(joints[f"mpjpe_{state}_mm"].notna(), 0) for state in states})
+    counts = pd.DataFrame(
+        {state: joints[f"n_{state}"].where(joints[f"mpjpe_{state}_mm"].notna(), 0) for state in states}
+    )
     totals = pd.DataFrame({state: joints[f"mpjpe_{state}_mm"].fillna(0) * counts[state] for state in states})
     counts, totals = counts.groupby(joints["joint"]).sum(), totals.groupby(joints["joint"]).sum()
     overall = totals.sum(axis=1) / counts.sum(axis=1)

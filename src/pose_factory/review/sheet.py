@@ -1,7 +1,7 @@
 """The contact sheet: every camera angle of a character at a glance, with what the tracker scored in each."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import ceil, isnan, sqrt
+from math import ceil, sqrt
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ HEADLINE = {  # the summary's column: its label, and how its value reads
 class View(NamedTuple):
     """One tile: a camera angle's name, a frame's number, image (H, W, 3) uint8 BGR and overlay, and the view's metrics.
 
-    metrics has the summary table's names: coverage (0..1), mpjpe_mm, pck_10 (0..1), NaN where nothing was tracked.
+    metrics has the summary table's names: coverage (0..1), mpjpe_mm, pck_10 (0..1), NaN or None where not measured.
     """
 
     name: str
@@ -116,7 +116,7 @@ def _labels(sheet: np.ndarray, x: int, y: int, view: View) -> None:
     for column, (key, (label, wording)) in enumerate(HEADLINE.items()):
         left = x + column * TILE // len(HEADLINE)
         value = view.metrics[key]
-        text.write(sheet, "n/a" if isnan(value) else wording(value), (left, y), VALUE_SIZE, TRUTH)
+        text.write(sheet, "n/a" if pd.isna(value) else wording(value), (left, y), VALUE_SIZE, TRUTH)
         text.write(sheet, label, (left, y + text.line_height(VALUE_SIZE)), LABEL_SIZE, GREY)
 
 

@@ -1,11 +1,12 @@
-"""Trackers: images of people in, the table `tracks` out. A backend is one module with a `Tracker` class, named in BACKENDS.
+"""Trackers: images of people in, the table `tracks` out. A backend is one module with a `Tracker` class, named in
+BACKENDS.
 
 A Tracker is made from the config's `tracking` section and has one method:
 
     track(images: Iterable[tuple[int, ndarray]], fps: float) -> DataFrame
 
-`images` yields (frame number, (H, W, 3) uint8 RGB) in order, one at a time, so that a long video needs no more memory than
-a short one; the table has the columns of COLUMNS (docs/tables.md), sorted by frame, track and canonical joint.
+`images` yields (frame number, (H, W, 3) uint8 RGB) in order, one at a time, so that a long video needs no more memory
+than a short one; the table has the columns of COLUMNS (docs/tables.md), sorted by frame, track and canonical joint.
 """
 
 from collections.abc import Iterable

@@ -43,7 +43,8 @@ class Tracker:
         self._settings = settings
 
     def track(self, images: Iterable[tuple[int, np.ndarray]], fps: float) -> pd.DataFrame:
-        """See pose_factory.tracking. Positions are BlazePose's world landmarks: metres, camera axes, midpoint of the hips."""
+        """See pose_factory.tracking. Positions are BlazePose's world landmarks: metres, camera axes, midpoint of the
+        hips."""
         from mediapipe.python.solutions.pose import Pose  # takes a second to load, which reading the config must not
 
         rows = []
