@@ -1,5 +1,6 @@
-"""Three ways to find the cameras that frame a motion, on the prepared character of the open scene, and what each costs."""
+"""Three ways to find the cameras that frame the motion of the open scene's prepared character, and what each costs."""
 
+import operator
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,27 +20,28 @@ ANGLE = {
     "resolution": [384, 384],
     "framing": "each",
 }
-SETTINGS = {"engine": "cycles", "device": "cpu", "samples": 4, "denoise": False, "seed": 0}
-DISTANCE_TOLERANCE = 1e-9
-"""Metres. The hull's corners are vertices, so only the order of a sum may differ."""
-SINGLE_PRECISION = 2e-6
-"""Metres. What mathutils, which multiplies in single precision, may differ by for points up to a few metres away."""
-
-Read = Callable[[list[bpy.types.Object]], np.ndarray]
+RENDER = {"engine": "cycles", "device": "cpu", "samples": 4, "denoise": False, "seed": 0}
+DOUBLE, SINGLE = 1e-9, 1e-5
+"""Metres by which two cameras may differ: where all sums are in double precision, and where one is mathutils'."""
 
 
-def vertices_in_a_loop(objects: list[bpy.types.Object]) -> np.ndarray:
-    """(V, 3) world positions, metres, of the evaluated vertices, one at a time, as most add-ons do it."""
+def loop_over_vertices(objects: list[bpy.types.Object], to_world: Callable = operator.matmul) -> np.ndarray:
+    """(V, 3) world positions, metres, of the evaluated vertices, one at a time as add-ons do it: `matrix @ vertex.co`."""
     depsgraph = bpy.context.evaluated_depsgraph_get()
     points = []
     for o in objects:
         evaluated = o.evaluated_get(depsgraph)
         matrix = evaluated.matrix_world
-        points += [matrix @ vertex.co for vertex in evaluated.data.vertices]
+        points += [to_world(matrix, vertex.co) for vertex in evaluated.data.vertices]
     return np.array(points)
 
 
-def all_vertices(read: Read, frames: range) -> dict:
+def in_double(matrix, co) -> list[float]:
+    """`matrix @ co` in double precision: mathutils' single moves a camera by 0.1 µm, and with it a few pixels' edges."""
+    return [row[0] * co[0] + row[1] * co[1] + row[2] * co[2] + row[3] for row in matrix[:3]]
+
+
+def all_vertices(frames: range, read: Callable = evaluate.vertices) -> dict:
     """Bounds, as bounds.json has them, that keep every vertex of every frame."""
     meshes = evaluate.character_meshes()
     points = np.concatenate([read(meshes) for _ in evaluate.each_frame(frames)])
@@ -51,46 +53,48 @@ def hull(frames: range) -> dict:
     return bounds.measure({"first_frame": frames[0], "last_frame": frames[-1]})
 
 
-def cameras(bounds_of_a_view: Callable[[], dict], azimuths=RING_AZIMUTHS) -> list[dict]:
-    """The camera of each azimuth, its bounds measured anew."""
-    return [frame_view(bounds_of_a_view(), {**ANGLE, "azimuth": azimuth}) for azimuth in azimuths]
+def camera(measured: dict, azimuth: float) -> dict:
+    """The camera.json of an azimuth in degrees that frames these bounds."""
+    return frame_view(measured, {**ANGLE, "azimuth": azimuth})
 
 
 def compare(frames: range, sample: range) -> dict[str, float]:
-    """CPU seconds of each way for a ring of eight cameras over `frames`; the loop's are those of `sample`, scaled up.
+    """CPU seconds that each way takes for the cameras of RING_AZIMUTHS over `frames`, which must come out the same.
 
-    Raises AssertionError where a camera depends on the way.
+    The loop is measured on the frames of `sample` at one azimuth and scaled up. Raises AssertionError where a camera
+    depends on the way.
     """
-    views = len(RING_AZIMUTHS)
-    (by_loop,), loop = _timed(lambda: cameras(lambda: all_vertices(vertices_in_a_loop, sample), [0]))
-    by_vertices, vectorised = _timed(lambda: cameras(lambda: all_vertices(evaluate.vertices, frames)))
-    measured, once = _timed(lambda: hull(frames))
-    by_hull, framing = _timed(lambda: cameras(lambda: measured))
+    by_loop, loop = _timed(lambda: camera(all_vertices(sample, loop_over_vertices), 0))
+    by_vertices, vectorised = _timed(lambda: [camera(all_vertices(frames), azimuth) for azimuth in RING_AZIMUTHS])
+    measured, pass_ = _timed(lambda: hull(frames))
+    by_hull, framing = _timed(lambda: [camera(measured, azimuth) for azimuth in RING_AZIMUTHS])
+    assert_same(by_loop, camera(hull(sample), 0), SINGLE)
     for one, other in zip(by_vertices, by_hull, strict=True):
-        assert_same_distance(one, other, DISTANCE_TOLERANCE)
-    assert_same_distance(by_loop, *cameras(lambda: hull(sample), [0]), SINGLE_PRECISION)
-    return {
-        "loop": loop * views * len(frames) / len(sample),
-        "vectorised": vectorised,
-        "hull": once + framing,
-        "hull_framing": framing,
-    }
+        assert_same(one, other, DOUBLE)
+    scale = len(RING_AZIMUTHS) * len(frames) / len(sample)
+    return {"loop": loop * scale, "vectorised": vectorised, "hull": pass_ + framing, "hull, framing alone": framing}
 
 
-def assert_same_distance(one: dict, other: dict, tolerance: float) -> None:
-    """Two camera.json whose distances from their target differ by less than `tolerance` metres."""
-    assert abs(one["distance"] - other["distance"]) < tolerance, (one["distance"], other["distance"])
+def assert_same(one: dict, other: dict, tolerance: float) -> None:
+    """Two camera.json stand at one place, to `tolerance` metres."""
+    positions = [np.array(view["R"]).T @ view["t"] for view in (one, other)]
+    assert np.abs(np.subtract(*positions)).max() < tolerance, (one["distance"], other["distance"])
 
 
-def differing_pixels(blend: Path, one: dict, other: dict, frame: int, azimuth: float, folder: Path, **settings) -> int:
-    """How many pixels of `frame` differ between the cameras that frame the bounds `one` and those that frame `other`."""
+def differing_pixels(blend: Path, sample: range, azimuth: float, folder: Path, settings: dict = RENDER) -> int:
+    """How many pixels differ between two images of the middle frame of `sample`: one through the camera that a loop
+    over all its vertices finds, one through the camera of its hull. Leaves the images in `folder`.
+    """
+    scene.open_character(blend)
+    by_loop = all_vertices(sample, lambda objects: loop_over_vertices(objects, in_double))
+    by_hull = hull(sample)
+    frame = sample[len(sample) // 2]
     log = folder / "render.log"
     log.touch()
     images = []
-    for name, measured in (("one", one), ("other", other)):
+    for name, measured in (("loop", by_loop), ("hull", by_hull)):
         scene.open_character(blend)
-        view = frame_view(measured, {**ANGLE, "azimuth": azimuth})
-        render.render(view, one, [frame], {**SETTINGS, **settings}, 2, folder / name, log)
+        render.render(camera(measured, azimuth), by_hull, [frame], settings, 2, folder / name, log)
         images.append(read_image(image(folder / name, frame)))
     return int((images[0] != images[1]).any(axis=-1).sum())
 

@@ -23,6 +23,10 @@ CHARACTERS = CONFIG["characters"]
 ANGLES = CONFIG["cameras"]
 RESULTS = CONFIG["results"]
 
+existing = next(folder for folder in [Path(RESULTS), *Path(RESULTS).absolute().parents] if folder.exists())
+if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+    raise WorkflowError(f"Config: results is {RESULTS}, but {existing} is not a folder you can write to; name another.")
+
 
 wildcard_constraints:
     character="|".join(CHARACTERS),
@@ -55,14 +59,16 @@ def each_character(name):
 
 
 def everything(wildcards):
-    """What a complete run makes."""
+    """All files that a complete run makes, also those that only others are made of: what is deleted is made again."""
+    of_view = ["camera.json", "frames", "render.json", "ground_truth.parquet", "boxes.parquet", "tracks.parquet"]
+    of_view += ["validation.json", "joints.parquet", "overlay.mp4"]
     return [
-        *all_views("validation.json"),
-        *all_views("overlay.mp4"),
+        *[file for name in of_view for file in all_views(name)],
         *each_character("ground_truth_check.json"),
         *each_character("rig_bias.json"),
         *[f"{RESULTS}/review/{character}.png" for character in CHARACTERS],
         f"{RESULTS}/dataset/summary.parquet",
+        f"{RESULTS}/dataset/summary.csv",
         f"{RESULTS}/review/error_by_azimuth.svg",
         f"{RESULTS}/review/error_by_joint.svg",
     ]

@@ -16,6 +16,8 @@ def finished(tmp_path_factory) -> Workflow:
     """
     folder: Path = tmp_path_factory.mktemp("finished")
     xbot, doll = make(folder / "My Characters", "with spaces in its name.fbx"), make(folder, "plain.blend")
+    with doll.open("ab") as file:
+        file.write(bytes(2**20))  # files above 1 MB are a case of their own to Snakemake
     workflow = Workflow.new(
         folder / "repository",
         {

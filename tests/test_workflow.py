@@ -226,10 +226,10 @@ def test_dag_draws_the_rules_and_the_jobs_coloured_by_what_would_run(finished, t
     assert run.status == 0, run.console
     review = workflow.root / "results" / "review"
     drawn = {name: ElementTree.parse(review / name).getroot() for name in ("rulegraph.svg", "jobgraph.svg")}
-    texts = {name: [element.text for element in svg.iter("{*}text")] for name, svg in drawn.items()}
+    texts = {name: [element.text for element in svg.findall(".//{*}text")] for name, svg in drawn.items()}
     assert {"prepare", "render", "summarise"} <= set(texts["rulegraph.svg"])
     assert "34 fresh" in texts["jobgraph.svg"] and "2 would run" in texts["jobgraph.svg"]
-    colours = [element.get("fill") for element in drawn["jobgraph.svg"].iter("{*}path")]
+    colours = [element.get("fill") for element in drawn["jobgraph.svg"].findall(".//{*}path")]
     assert colours.count("#d7f0dc") >= 34 and colours.count("#ffe8b8") >= 2
 
 
@@ -239,16 +239,16 @@ def test_dag_draws_the_rules_and_the_jobs_coloured_by_what_would_run(finished, t
 @pytest.mark.parametrize(
     ("path", "value", "sentence"),
     [
-        ("render.sample", 4, "Config: render.sample is not a setting; did you mean 'samples'?"),
+        ("render.sample", 4, "Config: render.sample is not a known key; the nearest valid one is 'samples'."),
         ("render.samples", "four", "Config: render.samples is 'four', but must be a whole number"),
         ("cameras.resolution", [1, 1], "Config: cameras.resolution[0] is 1, but must be at least 16"),
-        ("cameras.angles", ["frnt"], "did you mean 'front'?"),
+        ("cameras.angles", ["frnt"], "Config: cameras.angles[0] is 'frnt'; the nearest valid one is 'front'."),
         (
             "characters.xbot.file",
             "/nowhere/x.fbx",
             "Config: characters.xbot.file is a file that does not exist: /nowhere/x.fbx",
         ),
-        ("only", ["xbod"], "Config: only[0] names 'xbod', which is not a character; did you mean 'xbot'?"),
+        ("only", ["xbod"], "Config: only[0] names 'xbod', which is not a character; the nearest valid one is 'xbot'."),
     ],
 )
 def test_a_wrong_config_is_one_sentence_and_no_job(fresh, path, value, sentence):

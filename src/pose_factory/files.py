@@ -6,10 +6,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from pose_factory.errors import PoseFactoryError
+
+if TYPE_CHECKING:  # half of the stages have no table and need not wait a third of a second for pandas
+    import pandas as pd
 
 METADATA_KEY = b"pose_factory"
 
@@ -27,7 +29,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise PoseFactoryError(f"Cannot write {path}: {error.strerror}; free some space or fix its folder.") from error
+        reason = os.strerror(error.errno) if error.errno else error
+        raise PoseFactoryError(f"Cannot write {path}: {reason}; free some space or fix its folder.") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -43,7 +46,7 @@ def read_json(path: str | Path) -> dict:
     return json.loads(Path(path).read_text())
 
 
-def write_table(path: str | Path, table: pd.DataFrame, about: dict) -> None:
+def write_table(path: str | Path, table: "pd.DataFrame", about: dict) -> None:
     """Write `table` as Parquet with `about` (schema name, units, frames of reference, joint names) in its metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -54,8 +57,10 @@ def write_table(path: str | Path, table: pd.DataFrame, about: dict) -> None:
         pq.write_table(arrow.replace_schema_metadata(metadata), temporary, compression="zstd")
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path) -> "pd.DataFrame":
     """The table in `path`."""
+    import pandas as pd
+
     return pd.read_parquet(path)
 
 

@@ -2,10 +2,11 @@
 
 import errno
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pose_factory.errors import PoseFactoryError
@@ -16,8 +17,9 @@ def job(snakemake) -> Iterator[Path]:
     """Run a script's body with stdout and stderr (Blender's and the libraries' too) going to the rule's log, which it
     yields.
 
-    A PoseFactoryError, or a full disk, ends the process with status 1 and its sentence in the log and on the console;
-    any other exception leaves its traceback in the log and one line on the console.
+    A PoseFactoryError, a full disk or Ctrl-C ends the process with status 1 and a sentence in the log and on the
+    console; any other exception leaves its traceback in the log, too. A process that is killed or crashes is told of
+    by another one.
     """
     log = Path(snakemake.log[0])
     label = " ".join([snakemake.rule, *map(str, dict(snakemake.wildcards).values())])
@@ -27,27 +29,43 @@ def job(snakemake) -> Iterator[Path]:
         sys.stderr.flush()
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
+    witness = _witness(
+        f"Error: {label}: its process was killed or crashed (out of memory?); run again to go on.", console
+    )
+    sentence = ""
     try:
         yield log
+        sys.stdout.flush()
+        sys.stderr.flush()
     except PoseFactoryError as error:
-        _fail(console, f"{label}: {error}")
+        sentence = str(error)
+    except KeyboardInterrupt:
+        sentence = "interrupted; run again to go on."
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             traceback.print_exc()
-        _fail(console, f"{label}: {error.strerror or error}: {error.filename or 'its output'} (see {log}).")
+        sentence = f"{error.strerror or error}: {error.filename or 'its output'} (see {log})."
     except MemoryError:
-        _fail(console, f"{label}: out of memory; lower the resolution or run fewer jobs at once (--cores).")
+        sentence = "out of memory; lower the resolution or run fewer jobs at once (--cores)."
     except Exception as error:  # noqa: BLE001 - the last resort: the reader gets a line, the log the traceback
         traceback.print_exc()
         first_line = str(error).partition("\n")[0]
-        _fail(console, f"{label}: {type(error).__name__}: {first_line} (see {log}).")
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        sentence = f"{type(error).__name__}: {first_line} (see {log})."
+    witness.kill()
+    witness.wait()
+    if sentence:
+        _fail(console, f"Error: {label}: {sentence}")
+
+
+def _witness(sentence: str, console: int) -> subprocess.Popen:
+    """A process that tells the end of this one, which closes the pipe between them, unless it is stopped before."""
+    command = ["sh", "-c", 'read -r _; echo "$1"; echo "$1" >&2', "sh", sentence]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=console, start_new_session=True)
 
 
 def _fail(console: int, sentence: str) -> None:
-    print(f"Error: {sentence}", file=sys.stderr, flush=True)
-    os.write(console, f"Error: {sentence}\n".encode())
+    os.write(console, f"{sentence}\n".encode())
+    with suppress(OSError):  # the disk that holds the log may be full
+        print(sentence, file=sys.stderr, flush=True)
     # bpy's own atexit handlers may crash after a failed import, which would hide the status.
     os._exit(1)

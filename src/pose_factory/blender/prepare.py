@@ -17,6 +17,8 @@ from pose_factory.skeleton import JOINTS
 HEIGHTS = (0.3, 3.0)
 """Metres: a human outside this range was imported at the wrong scale."""
 ROOT = "PoseFactoryRoot"
+BLEND_END = b"\xb1\xea\x92\x8f"
+"""How a compressed .blend ends: the magic number of Zstandard's seek table."""
 
 
 @dataclass
@@ -60,6 +62,8 @@ def prepare(source: dict, destination: Path) -> dict:
     scene.unit_settings.system, scene.unit_settings.scale_length = "METRIC", 1.0
     bpy.context.preferences.filepaths.save_version = 0  # no .blend1 beside it
     bpy.ops.wm.save_as_mainfile(filepath=str(destination), compress=True, copy=True)
+    if not destination.read_bytes().endswith(BLEND_END):  # Blender does not notice a full disk
+        raise PoseFactoryError(f"Blender could not write all of {destination}: is its disk full?")
     return {
         "rig": rig.rig,
         "armature": character.armature.name,

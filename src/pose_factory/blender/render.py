@@ -16,6 +16,7 @@ from pose_factory.errors import PoseFactoryError
 ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
 GPU_BACKENDS = ("OPTIX", "CUDA", "HIP", "METAL")
 """Cycles' GPU backends, best first."""
+PNG_END = b"IEND\xaeB`\x82"
 TROUBLE = re.compile(
     r"^.*(?:\bError:|\bERROR\b|(?:CUDA|OptiX|HIP|Metal|oneAPI)\b.*\b(?:error|failed)|out of memory|illegal address).*$",
     re.IGNORECASE | re.MULTILINE,
@@ -50,8 +51,10 @@ def render(view: dict, bounds: dict, frames: list[int], settings: dict, threads:
             bpy.ops.render.render(write_still=True)
         except RuntimeError as error:
             raise PoseFactoryError(f"Frame {frame} cannot be rendered: {str(error).strip()}") from error
-        if not path.exists():
-            raise PoseFactoryError(f"Blender wrote no image for frame {frame}: is the disk that holds {folder} full?")
+        if not path.exists() or not path.read_bytes().endswith(PNG_END):  # Blender does not notice a full disk
+            raise PoseFactoryError(
+                f"Blender could not write all of frame {frame}: is the disk that holds {folder} full?"
+            )
         print(f"Frame {frame}: {done} of {len(frames)}.", flush=True)
     _raise_trouble(log)
     shutil.rmtree(folder, ignore_errors=True)

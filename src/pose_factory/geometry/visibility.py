@@ -9,8 +9,8 @@ PARTS = ("left_foot", "right_foot")
 """Joints that stand for the whole part beyond them: to see the toes is to see the ball of the foot."""
 FLESH_SLACK = 1.6
 """How far, in multiples of a joint's flesh thickness, the surface over it may lie when it is seen at a slant."""
-LEAST_FLESH = 0.015
-"""Metres: joints that lie on the skin itself (nose, eyes) have next to none."""
+LEAST_FLESH = 0.03
+"""Metres: joints that lie on the skin itself (nose, eyes) have next to none of their own."""
 NEIGHBOURHOOD = 2
 """A surface within this many bones of a joint is the joint's own; any other limb hides it."""
 

@@ -1,5 +1,8 @@
 """What the run found, in a few lines of plain text."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -46,3 +49,8 @@ def _mean(views: pd.DataFrame, column: str) -> float:
 
 def _number(value: float, wording: str) -> str:
     return "n/a" if np.isnan(value) else wording.format(value)
+
+
+if __name__ == "__main__":
+    table = Path(sys.argv[1])
+    print(headline(pd.read_parquet(table), f"{table.parents[1] / 'review'} and {table.parents[1]}/*/*/overlay.mp4"))

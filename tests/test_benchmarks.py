@@ -1,0 +1,64 @@
+"""The benchmark's own claims: all ways to bound a motion lead to one camera and one image, and its table adds up."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from characters import make
+
+from pose_factory.blender import scene
+from pose_factory.blender.prepare import prepare
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import bounding
+import stages
+
+
+@pytest.fixture(scope="module")
+def doll(tmp_path_factory) -> tuple[Path, range]:
+    folder = tmp_path_factory.mktemp("doll")
+    facts = prepare({"file": str(make(folder, "centimetres.fbx"))}, folder / "character.blend")
+    return folder / "character.blend", range(facts["first_frame"], facts["last_frame"] + 1)
+
+
+def test_every_way_finds_the_same_cameras_and_none_is_free(doll):
+    blend, frames = doll
+    scene.open_character(blend)
+    seconds = bounding.compare(frames, frames[1:3])
+    assert all(value > 0 for value in seconds.values())
+
+
+@pytest.mark.parametrize("azimuth", [0, 45, 100])
+def test_the_loop_and_the_hull_give_the_same_image(doll, tmp_path, azimuth):
+    blend, frames = doll
+    assert bounding.differing_pixels(blend, frames, azimuth, tmp_path, {**bounding.RENDER, "samples": 1}) == 0
+
+
+def test_a_camera_a_millimetre_away_is_told_apart(doll):
+    blend, frames = doll
+    scene.open_character(blend)
+    measured = bounding.hull(frames)
+    moved = {**measured, "target": [measured["target"][0] + 0.001, *measured["target"][1:]]}
+    with pytest.raises(AssertionError):
+        bounding.assert_same(bounding.camera(measured, 0), bounding.camera(moved, 0), bounding.SINGLE)
+
+
+def test_the_renderer_is_told_from_its_job_and_all_shares_add_up(tmp_path):
+    for rule, seconds in {"render": 10.0, "track": 4.0, "overlay": 2.0}.items():
+        file = tmp_path / "ada" / "front" / "benchmarks" / f"{rule}.tsv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"s\th:m:s\tcpu_time\n{seconds}\t0:00:01\t0.5\n")
+    (tmp_path / "ada" / "front" / "render.json").write_text('{"seconds_rendering": 9.0}')
+    table = stages.measured(tmp_path)
+    assert dict(zip(table.rule, table.seconds, strict=True)) == {
+        stages.RENDERER: 9.0,
+        "track": 4.0,
+        "overlay": 2.0,
+        "render": 1.0,
+    }
+    assert table.share.sum() == pytest.approx(1)
+    assert stages.around(table) == pytest.approx(3 / 16)
+
+
+def test_start_up_runs_only_a_scripts_imports():
+    assert stages.start_up("camera") > 0

@@ -1,0 +1,186 @@
+"""What runs again after a change: results are stale when content, code or config changed, and for no other reason.
+
+Each case changes one thing in a copy of a finished run and counts, in Snakemake's own plan, the jobs that would run.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from workflow import Workflow, jobs
+
+CHARACTERS, ANGLES = ("doll", "xbot"), ("front", "left")
+SUMMARY = {"summarise"}
+NOTHING: set[str] = set()
+
+
+def after(*, rules: str = "", per_character: str = "", characters=CHARACTERS, angles=ANGLES) -> set[str]:
+    """Jobs of the view's `rules`, of the `per_character` rules, and the summary, which hangs on every score."""
+    return jobs(rules, characters, angles) | jobs(per_character, characters) | SUMMARY
+
+
+TRACKED = after(rules="track validate overlay", per_character="rig_bias contact_sheet")
+RENDERED = after(rules="render track validate overlay", per_character="rig_bias contact_sheet")
+SCORED = after(rules="validate", per_character="contact_sheet")
+LABELLED = after(
+    rules="ground_truth validate overlay", per_character="check_ground_truth rig_bias contact_sheet"
+)
+FRAMED = after(
+    rules="camera render ground_truth track validate overlay",
+    per_character="check_ground_truth rig_bias contact_sheet",
+)
+BOUNDED = FRAMED | jobs("bounds", CHARACTERS)
+PREPARED = BOUNDED | jobs("prepare", CHARACTERS)
+
+
+def of(character: str, plan: set[str]) -> set[str]:
+    """The part of a plan that is about one character, and the summary."""
+    return {job for job in plan if character in job.split()} | SUMMARY
+
+
+@pytest.fixture
+def workflow(finished: Workflow, tmp_path) -> Workflow:
+    """A copy of the finished run, with its characters' files beside it."""
+    copy = finished.copy(tmp_path / "copy")
+    config = copy.config
+    for name, character in config["characters"].items():
+        # A path is config, too: the file stays where it is, and its changes are undone below.
+        assert Path(character["file"]).is_file(), name
+    return copy
+
+
+# Code
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("src/pose_factory/geometry/camera.py", "import numpy as np\n", "import numpy as np  # arrays\n"),
+        ("src/pose_factory/validation/metrics.py", '"""', '"""Once more: '),
+        ("workflow/scripts/render.py", '"""A prepared', "# Frames.\n\"\"\"A prepared"),
+        ("workflow/scripts/track.py", "frames of one view", "images of one view"),
+        ("rules/track.smk", "# Once per view", "# For each view"),
+    ],
+)
+def test_comments_and_docstrings_make_nothing_stale(workflow, file, old, new):
+    path = workflow.root / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    assert workflow.plan() == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        # script -> validation.ground_truth_check -> geometry.triangulate
+        (
+            "src/pose_factory/geometry/triangulate.py",
+            "seen.sum(0) >= 2",
+            "seen.sum(0) > 1",
+            jobs("check_ground_truth", CHARACTERS),
+        ),
+        # script -> tracking -> tracking.mediapipe_pose, which is imported by name
+        ("src/pose_factory/tracking/mediapipe_pose.py", "tracking.table(rows)", "tracking.table(list(rows))", TRACKED),
+        # script -> review.overlay -> review.text
+        (
+            "src/pose_factory/review/text.py",
+            "def fit(",
+            "MARK = 1\n\n\ndef fit(",
+            jobs("overlay", CHARACTERS, ANGLES) | jobs("contact_sheet", CHARACTERS),
+        ),
+        # script -> blender.prepare -> rigs, a data file of which changes
+        ("src/pose_factory/rigs/mixamo.json", "{", "{ ", PREPARED),
+        ("workflow/scripts/bounds.py", "with job(snakemake):", "MARK = 1\nwith job(snakemake):", BOUNDED),
+        ("workflow/scripts/camera.py", "with job(snakemake):", "MARK = 1\nwith job(snakemake):", FRAMED),
+    ],
+)
+def test_changed_code_makes_the_results_of_the_rules_that_run_it_stale(workflow, file, old, new, expected):
+    path = workflow.root / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    assert workflow.plan() == expected
+
+
+# Config
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("render.samples", 2, RENDERED),
+        ("render.seed", 1, RENDERED),
+        ("tracking.min_detection_confidence", 0.4, TRACKED),
+        ("validation.thresholds.mpjpe_mm", 120, SCORED),
+        ("validation.ground_truth.triangulation_mm", 2.0, LABELLED),
+        ("cameras.margin", 0.2, FRAMED),
+        ("cameras.angles.left", 265, {job for job in FRAMED if not job.endswith(" front")}),
+        ("render.seed", 0, NOTHING),  # the default, now written down
+        ("cameras.angles.left", 270.0, NOTHING),  # the same number
+        ("characters.doll.yaw", 5, of("doll", PREPARED)),
+    ],
+)
+def test_a_changed_setting_makes_what_depends_on_it_stale(workflow, path, value, expected):
+    workflow.change(path, value)
+    assert workflow.plan() == expected
+
+
+def test_a_camera_angle_less_only_summarises_again(workflow):
+    workflow.change("cameras.angles", {"front": 0})
+    assert workflow.plan() == after(per_character="check_ground_truth rig_bias contact_sheet")
+
+
+def test_a_character_less_only_summarises_again(workflow):
+    workflow.change("only", ["xbot"])
+    assert workflow.plan() == SUMMARY
+
+
+# Content
+
+
+@pytest.fixture
+def source(workflow):
+    """The file of the character xbot, put back afterwards, for other tests' results were made of it."""
+    path = Path(workflow.config["characters"]["xbot"]["file"])
+    content, stat = path.read_bytes(), path.stat()
+    yield path
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_a_changed_character_is_made_again_and_no_other(workflow, source):
+    source.write_bytes(source.read_bytes() + b"\0")
+    assert workflow.plan() == of("xbot", PREPARED)
+
+
+def test_a_touched_character_of_the_same_content_is_not_made_again(workflow, source):
+    source.touch()
+    assert workflow.plan() == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("review/xbot.png", {"contact_sheet xbot"}),
+        ("doll/left/overlay.mp4", {"overlay doll left"}),
+        ("dataset/summary.csv", SUMMARY),
+        ("doll/left/validation.json", {"validate doll left", "contact_sheet doll"} | SUMMARY),
+        (
+            "doll/left/tracks.parquet",
+            jobs("track validate overlay", ["doll"], ["left"]) | jobs("rig_bias contact_sheet", ["doll"]) | SUMMARY,
+        ),
+    ],
+)
+def test_a_deleted_output_is_made_again_with_what_hangs_on_it(workflow, output, expected):
+    (workflow.root / "results" / output).unlink()
+    assert workflow.plan() == expected
+
+
+def test_after_the_change_the_plan_is_carried_out_and_nothing_is_left_to_do(workflow):
+    """Not only planned: the jobs run, and their results count as fresh."""
+    workflow.change("validation.thresholds.mpjpe_mm", 120)
+    assert workflow.plan() == SCORED
+    run = workflow.run("--cores", "2")
+    assert run.status == 0, run.console
+    assert workflow.plan() == NOTHING
