@@ -179,7 +179,20 @@ def test_visibility_asks_how_near_the_surface_is_and_whose_it_is():
 
 
 @pytest.mark.parametrize(
-    ("selection", "expected"), [("all", [3, 4, 5, 6]), ("first", [3]), ("last", [6]), ({"step": 3}, [3, 6])]
+    ("selection", "expected"),
+    [
+        ("all", [3, 4, 5, 6]),
+        ("first", [3]),
+        ("last", [6]),
+        ({"step": 3}, [3, 6]),
+        ({"first": 1, "last": 4}, [3, 4]),
+        ({"first": 4, "step": 2}, [4, 6]),
+    ],
 )
 def test_frame_selection(selection, expected):
     assert select(3, 6, selection) == expected
+
+
+def test_frames_that_the_motion_does_not_have_are_refused():
+    with pytest.raises(PoseFactoryError, match="frames 7 to 9, but the motion has 3 to 6"):
+        select(3, 6, {"first": 7, "last": 9})

@@ -9,16 +9,20 @@ from pose_factory.errors import PoseFactoryError
 
 
 def select(first: int, last: int, selection: str | dict) -> list[int]:
-    """The frame numbers to film from `first` to `last`, both included.
+    """The frame numbers to film of a motion from `first` to `last`, both included.
 
-    `selection` is "all", "first", "last" or {"step": n}, as in the config.
+    `selection` is the config's "all", "first", "last" or any of {"first": n, "last": n, "step": n}.
+    Raises PoseFactoryError when none is left.
     """
-    if selection == "first":
-        return [first]
-    if selection == "last":
-        return [last]
-    step = 1 if selection == "all" else selection["step"]
-    return list(range(first, last + 1, step))
+    if isinstance(selection, str):
+        selection = {"all": {}, "first": {"last": first}, "last": {"first": last}}[selection]
+    start, end = max(first, selection.get("first", first)), min(last, selection.get("last", last))
+    if start > end:
+        raise PoseFactoryError(
+            f"render.frames asks for frames {selection.get('first', first)} to {selection.get('last', last)}, but the "
+            f"motion has {first} to {last}."
+        )
+    return list(range(start, end + 1, selection.get("step", 1)))
 
 
 def image(folder: str | Path, frame: int) -> Path:
