@@ -26,7 +26,7 @@ DOUBLE, SINGLE = 1e-9, 1e-5
 
 
 def loop_over_vertices(objects: list[bpy.types.Object], to_world: Callable = operator.matmul) -> np.ndarray:
-    """(V, 3) world positions, metres, of the evaluated vertices, one at a time as add-ons do it: `matrix @ vertex.co`."""
+    """(V, 3) world positions, metres, of all evaluated vertices, one at a time as add-ons do: `matrix @ vertex.co`."""
     depsgraph = bpy.context.evaluated_depsgraph_get()
     points = []
     for o in objects:
@@ -37,7 +37,7 @@ def loop_over_vertices(objects: list[bpy.types.Object], to_world: Callable = ope
 
 
 def in_double(matrix, co) -> list[float]:
-    """`matrix @ co` in double precision: mathutils' single moves a camera by 0.1 µm, and with it a few pixels' edges."""
+    """`matrix @ co` in double precision: mathutils' single moves a camera by 0.1 µm, which a few pixels show."""
     return [row[0] * co[0] + row[1] * co[1] + row[2] * co[2] + row[3] for row in matrix[:3]]
 
 

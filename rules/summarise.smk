@@ -13,13 +13,15 @@ rule summarise:
             category="dataset",
             labels={"view": "all", "what": "summary table"},
         ),
-        by_azimuth=report(
+        by_azimuth=f"{RESULTS}/dataset/by_azimuth.parquet",
+        by_joint=f"{RESULTS}/dataset/by_joint.parquet",
+        azimuth_plot=report(
             f"{RESULTS}/review/error_by_azimuth.svg",
             caption="../workflow/report/error_by_azimuth.rst",
             category="dataset",
             labels={"view": "all", "what": "error by azimuth"},
         ),
-        by_joint=report(
+        joint_plot=report(
             f"{RESULTS}/review/error_by_joint.svg",
             caption="../workflow/report/error_by_joint.rst",
             category="dataset",

@@ -213,7 +213,11 @@ def test_the_config_is_read_without_heavy_libraries():
         ("render.samples", 0, " is 0, but must be at least 1 and at most 65536 (rays per pixel)."),
         ("render.denoise", "no", " is 'no', but must be true or false (whether to smooth the noise"),
         ("render.frames", "frist", " is 'frist'; the nearest valid one is 'first'."),
-        ("render.frames", 5, " is 5, but must be text or a mapping (which frames: all, first, last, or {first: n, last: n, step: n})."),
+        (
+            "render.frames",
+            5,
+            " is 5, but must be text or a mapping (which frames: all, first, last, or {first: n, last: n, step: n}).",
+        ),
         ("render.frames", {"step": 0}, ".step is 0, but must be at least 1 (every n-th frame)."),
         ("render.frames", {}, " is empty; name at least one."),
         ("validation.thresholds.coverage", 90, " is 90, but must be at least 0 and at most 1 (a fraction)."),

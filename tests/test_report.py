@@ -210,6 +210,11 @@ def test_summaries():
     half = validate(half[half.frame <= 20])[1]
     both = report.error_by_joint(pd.concat([half, validate(tracks(WORLD, AT))[1]]))
     np.testing.assert_allclose(both.pck_10, 0.75)
+    nose = joint_tables[0].iloc[[0]]
+    parts = [
+        nose.assign(mpjpe_visible_mm=value, n_visible=count) for value, count in ((10.0, 1), (40.0, 2), (np.nan, 3))
+    ]
+    assert report.error_by_joint(pd.concat(parts)).mpjpe_visible_mm[0] == pytest.approx((10 + 2 * 40) / 3)
 
     pooled = report.pool(views[:2])
     np.testing.assert_allclose([pooled["offset_mm"][joint] for joint in JOINTS], offsets, atol=1e-3)

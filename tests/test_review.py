@@ -274,13 +274,8 @@ def summary() -> pd.DataFrame:
 
 @pytest.fixture
 def joints() -> pd.DataFrame:
-    rows = [
-        ("nose", 10.0, 1, np.nan, 0),
-        ("nose", 40.0, 2, np.nan, 3),
-        ("left_wrist", 50.0, 4, 90.0, 4),
-        ("left_ear", np.nan, 0, np.nan, 0),
-    ]
-    return pd.DataFrame(rows, columns=["joint", "mpjpe_visible_mm", "n_visible", "mpjpe_occluded_mm", "n_occluded"])
+    rows = [("nose", 30.0, 30.0, np.nan), ("left_wrist", 70.0, 50.0, 90.0), ("left_ear", np.nan, np.nan, np.nan)]
+    return pd.DataFrame(rows, columns=["joint", "mpjpe_mm", "mpjpe_visible_mm", "mpjpe_occluded_mm"])
 
 
 def words(path: Path) -> list[str]:
@@ -305,13 +300,6 @@ def test_plots_of_views_in_which_nothing_was_tracked(tmp_path, summary):
     lost = summary.assign(mpjpe_mm=np.nan, mpjpe_mm_without_rig_bias=np.nan)
     plots.error_by_azimuth(lost, tmp_path / "lost.svg")
     assert "nothing tracked" in words(tmp_path / "lost.svg")
-
-
-def test_joint_means_are_weighted_by_their_counts_and_sorted_by_error(joints):
-    means = plots.mean_by_joint(joints)
-    assert list(means.index) == ["left_wrist", "nose"]
-    assert means.loc["nose", "visible"] == pytest.approx((10 + 2 * 40) / 3)
-    assert np.isnan(means.loc["nose", "occluded"])
 
 
 def test_plots_of_nothing_are_refused(tmp_path, summary, joints):

@@ -22,9 +22,7 @@ def after(*, rules: str = "", per_character: str = "", characters=CHARACTERS, an
 TRACKED = after(rules="track validate overlay", per_character="rig_bias contact_sheet")
 RENDERED = after(rules="render track validate overlay", per_character="rig_bias contact_sheet")
 SCORED = after(rules="validate", per_character="contact_sheet")
-LABELLED = after(
-    rules="ground_truth validate overlay", per_character="check_ground_truth rig_bias contact_sheet"
-)
+LABELLED = after(rules="ground_truth validate overlay", per_character="check_ground_truth rig_bias contact_sheet")
 FRAMED = after(
     rules="camera render ground_truth track validate overlay",
     per_character="check_ground_truth rig_bias contact_sheet",
@@ -57,7 +55,7 @@ def workflow(finished: Workflow, tmp_path) -> Workflow:
     [
         ("src/pose_factory/geometry/camera.py", "import numpy as np\n", "import numpy as np  # arrays\n"),
         ("src/pose_factory/validation/metrics.py", '"""', '"""Once more: '),
-        ("workflow/scripts/render.py", '"""A prepared', "# Frames.\n\"\"\"A prepared"),
+        ("workflow/scripts/render.py", '"""A prepared', '# Frames.\n"""A prepared'),
         ("workflow/scripts/track.py", "frames of one view", "images of one view"),
         ("rules/track.smk", "# Once per view", "# For each view"),
     ],

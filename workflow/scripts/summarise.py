@@ -6,7 +6,7 @@ from pose_factory import tables
 from pose_factory.files import atomic, read_json, read_table, write_table
 from pose_factory.job import job
 from pose_factory.review import plots
-from pose_factory.validation.report import summarise
+from pose_factory.validation.report import error_by_azimuth, error_by_joint, summarise
 
 with job(snakemake):
     views = snakemake.params.views
@@ -16,5 +16,7 @@ with job(snakemake):
     write_table(snakemake.output.parquet, summary, tables.SUMMARY)
     with atomic(snakemake.output.csv) as csv:
         summary.to_csv(csv, index=False)
-    plots.error_by_azimuth(summary, snakemake.output.by_azimuth)
-    plots.error_by_joint(joints, snakemake.output.by_joint)
+    write_table(snakemake.output.by_azimuth, error_by_azimuth(summary), tables.SUMMARY)
+    write_table(snakemake.output.by_joint, error_by_joint(joints), tables.JOINT_SCORES)
+    plots.error_by_azimuth(summary, snakemake.output.azimuth_plot)
+    plots.error_by_joint(error_by_joint(joints), snakemake.output.joint_plot)

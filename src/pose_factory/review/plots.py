@@ -71,7 +71,8 @@ def error_by_joint(joints: pd.DataFrame, path: str | Path) -> None:
     joints holds the views' tables of scores by joint, end to end: joint, mpjpe_visible_mm, n_visible,
     mpjpe_occluded_mm, n_occluded. Views are averaged by their counts. Raises PoseFactoryError when no joint was scored.
     """
-    means = mean_by_joint(joints)
+    scored = joints[joints["mpjpe_mm"].notna()].sort_values("mpjpe_mm", ascending=False, kind="stable")
+    means = scored.set_index("joint")[["mpjpe_visible_mm", "mpjpe_occluded_mm"]]
     if means.empty:
         raise PoseFactoryError(f"There is no scored joint to plot in {path}; look at the views' validation.json.")
     position = np.arange(len(means))
@@ -80,7 +81,7 @@ def error_by_joint(joints: pd.DataFrame, path: str | Path) -> None:
         axes = figure.add_subplot()
         looks = [("visible", {"color": CORRECTED}), ("occluded", {"color": "white", "edgecolor": CORRECTED})]
         for row, (label, look) in enumerate(looks):
-            values = means[label].to_numpy()
+            values = means[f"mpjpe_{label}_mm"].to_numpy()
             bars = axes.barh(position + (row - 0.5) * 0.36, values, 0.34, label=label, linewidth=1.2, **look)
             texts = ["" if np.isnan(value) else f"{value:.0f}" for value in values]
             axes.bar_label(bars, texts, padding=3, fontsize=8)
@@ -93,18 +94,6 @@ def error_by_joint(joints: pd.DataFrame, path: str | Path) -> None:
         axes.set_xlabel("mean 3D error, mm")
         _title(figure, "3D error by joint, worst first", len(looks))
         figure.subplots_adjust(left=0.18, right=0.97, bottom=0.6 / height, top=1 - 0.8 / height)
-
-
-def mean_by_joint(joints: pd.DataFrame) -> pd.DataFrame:
-    """The mean errors in mm, a row a joint (the worst first), columns visible and occluded, NaN where never so."""
-    states = ("visible", "occluded")
-    counts = pd.DataFrame(
-        {state: joints[f"n_{state}"].where(joints[f"mpjpe_{state}_mm"].notna(), 0) for state in states}
-    )
-    totals = pd.DataFrame({state: joints[f"mpjpe_{state}_mm"].fillna(0) * counts[state] for state in states})
-    counts, totals = counts.groupby(joints["joint"]).sum(), totals.groupby(joints["joint"]).sum()
-    overall = totals.sum(axis=1) / counts.sum(axis=1)
-    return (totals / counts).loc[overall.dropna().sort_values(ascending=False, kind="stable").index]
 
 
 def _azimuth_panel(axes, views: pd.DataFrame, limit: float) -> None:

@@ -151,6 +151,7 @@ def error_by_joint(joints: pd.DataFrame) -> pd.DataFrame:
     """Means over views of their joint tables put end to end, weighted by scored frames; canonical joint order."""
     weights = {"mpjpe_mm": "n", "mpjpe_mm_without_rig_bias": "n", "pa_mpjpe_mm": "n", "pixel_error": "n"}
     weights |= {"pck_05": "n_labelled", "pck_10": "n_labelled"}
+    weights |= {"mpjpe_visible_mm": "n_visible", "mpjpe_occluded_mm": "n_occluded"}
     grouped = joints.groupby("joint")
     means = {name: grouped.apply(_weighted_mean, name, weight) for name, weight in weights.items()}
     table = pd.DataFrame({"n_labelled": grouped.n_labelled.sum(), "n": grouped.n.sum(), **means})

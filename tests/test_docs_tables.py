@@ -1,0 +1,136 @@
+"""docs/tables.md against what the code writes: the same columns and keys, of the same types."""
+
+import json
+import re
+from pathlib import Path
+
+import bpy
+import pandas as pd
+import pytest
+import synthetic_person as person
+from characters import build_humanoid, write_blend
+
+from pose_factory import tracking
+from pose_factory.blender import bounds, ground_truth, render, scene
+from pose_factory.blender.prepare import prepare
+from pose_factory.geometry.framing import frame_view
+from pose_factory.skeleton import JOINTS
+from pose_factory.validation.ground_truth_check import check_character
+from pose_factory.validation.report import pool, summarise, validate_view
+
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "tables.md").read_text()
+ANGLE = {
+    "azimuth": 0.0,
+    "elevation": 5.0,
+    "focal_length": 50.0,
+    "sensor_width": 36.0,
+    "margin": 0.1,
+    "resolution": [64, 48],
+    "framing": "each",
+}
+RENDER = {"engine": "cycles", "device": "cpu", "samples": 1, "denoise": False, "seed": 0}
+PLACEHOLDERS = {"{joint}": JOINTS, "{angle}": ["front", "left"], "{provenance}": ["detected", "interpolated"]}
+JSON_TYPES = {"integer": int, "number": float, "string": str, "boolean": bool, "array": list, "null": type(None)}
+
+
+def documented(file: str) -> dict[str, str]:
+    """Type by column or key, from the table under the heading that ends in this file's name."""
+    section = re.search(rf"^## `[^`]*\b{re.escape(file)}`$(.*?)(?=^#|\Z)", DOCUMENT, re.MULTILINE | re.DOTALL)
+    assert section, f"docs/tables.md has no section about {file}"
+    return dict(re.findall(r"^\| `([^`]+)` \| ([^|]+?) \|", section[1], re.MULTILINE))
+
+
+def leaves(data: dict) -> list[tuple[str, object]]:
+    """(dotted key with placeholders, value) of all that is not an object itself."""
+    found = []
+    for key, value in data.items():
+        name = next((placeholder for placeholder, words in PLACEHOLDERS.items() if key in words), key)
+        inner = leaves(value) if isinstance(value, dict) else [("", value)]
+        found += [(f"{name}.{rest}".rstrip("."), leaf) for rest, leaf in inner]
+    return found
+
+
+def is_of(value, types: str) -> bool:
+    return any(
+        isinstance(value, JSON_TYPES[word]) or (word == "number" and type(value) is int) for word in types.split(" or ")
+    )
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> dict[str, list]:
+    """By file name: all that the code writes into it, for a small character and for synthetic people."""
+    folder = tmp_path_factory.mktemp("character")
+    return {**of_a_character(folder), **of_synthetic_people()}
+
+
+def of_a_character(folder: Path) -> dict[str, list]:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    body = build_humanoid(frames=3, missing_texture=True).meshes[0]
+    body["landmarks"] = json.dumps({"nose": {"vertices": [0, 1], "weights": [0.5, 0.5]}})
+    write_blend(folder / "source.blend")
+    character = prepare({"file": str(folder / "source.blend")}, folder / "character.blend")
+    scene.open_character(folder / "character.blend")
+    measured = bounds.measure(character)
+    view = frame_view(measured, ANGLE)
+    labels, boxes, check = ground_truth.label(character, view, [1, 3])
+    log = folder / "log"
+    log.touch()
+    rendered = render.render(view, measured, [1], RENDER, 1, folder / "frames", log)
+    return {
+        "character.json": [character],
+        "bounds.json": [measured],
+        "camera.json": [view],
+        "render.json": [rendered],
+        "ground_truth.json": [check],
+        "ground_truth.parquet": [labels],
+        "boxes.parquet": [boxes],
+    }
+
+
+def of_synthetic_people() -> dict[str, list]:
+    world = person.walk(24)
+    views = {angle: person.camera(azimuth) for angle, azimuth in (("front", 0), ("left", 270))}
+    check = {"frames": 24, "reprojection_max_px": 0.001, "inside_silhouette": None}
+    tables = {angle: (person.labels(world, camera), camera) for angle, camera in views.items()}
+    tracks = {angle: person.tracks(world, camera) for angle, camera in views.items()}
+    nobody = tracking.table([])
+    scored = [
+        validate_view(tables[angle][0], person.boxes(world, camera), track, camera, 24.0, {"coverage": 0.9})
+        for angle, camera in views.items()
+        for track in (tracks[angle], nobody)
+    ]
+    return {
+        "tracks.parquet": [nobody],
+        "validation.json": [validation for validation, _ in scored],
+        "joints.parquet": [joints for _, joints in scored],
+        "summary.parquet": [summarise(("ada", "front", validation) for validation, _ in scored)],
+        "rig_bias.json": [pool((*tables[angle][:1], tracks[angle], camera) for angle, camera in views.items())],
+        "ground_truth_check.json": [
+            check_character(some, measured=dict.fromkeys(some, check)) for some in (tables, {"front": tables["front"]})
+        ],
+    }
+
+
+FILES = sorted(re.findall(r"^## `(?:[^`]*/)?([a-z_]+\.(?:parquet|json))`$", DOCUMENT, re.MULTILINE))
+
+
+def test_every_file_is_described_and_only_those(written):
+    assert sorted(written) == FILES
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.endswith(".parquet")])
+def test_tables_have_the_documented_columns(written, file):
+    for table in written[file]:
+        assert isinstance(table, pd.DataFrame)
+        assert {name: str(kind) for name, kind in table.dtypes.items()} == documented(file)
+        assert list(table) == list(documented(file))
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.endswith(".json")])
+def test_json_has_the_documented_keys(written, file):
+    types = documented(file)
+    found = [leaf for data in written[file] for leaf in leaves(data)]
+    assert {key for key, _ in found} == set(types)
+    wrong = [(key, value) for key, value in found if not is_of(value, types[key])]
+    assert wrong == []
+    assert json.dumps(written[file], allow_nan=False)
