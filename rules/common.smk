@@ -3,8 +3,6 @@ import os
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 # The library of this clone, for the rules here and for the scripts, whatever is installed.
 SOURCE = str(Path(workflow.basedir) / "src")
 sys.path.insert(0, SOURCE)
@@ -17,7 +15,7 @@ from pose_factory.errors import PoseFactoryError
 try:
     CONFIG = load(config, Path.cwd())
 except PoseFactoryError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(f"Error: {error}")  # a WorkflowError would bury the sentence in a traceback
 
 CHARACTERS = CONFIG["characters"]
 ANGLES = CONFIG["cameras"]
@@ -25,7 +23,7 @@ RESULTS = CONFIG["results"]
 
 existing = next(folder for folder in [Path(RESULTS), *Path(RESULTS).absolute().parents] if folder.exists())
 if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-    raise WorkflowError(f"Config: results is {RESULTS}, but {existing} is not a folder you can write to; name another.")
+    sys.exit(f"Error: Config: results is {RESULTS}, but {existing} is not a folder you can write to; name another.")
 
 
 wildcard_constraints:

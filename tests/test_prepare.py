@@ -165,6 +165,35 @@ def test_a_giant_is_refused_with_the_scale_that_mends_it(tmp_path, name):
     assert opened(tmp_path, name, scale=0.01)["height"] == pytest.approx(1.7, abs=0.1)
 
 
+def test_what_is_hidden_on_the_artists_screen_but_rendered_is_filmed(tmp_path):
+    path = make(tmp_path, "plain.blend")
+    bpy.ops.wm.open_mainfile(filepath=str(path))
+    hidden = bpy.data.collections.new("Hidden")
+    bpy.context.scene.collection.children.link(hidden)
+    for o in [o for o in bpy.context.scene.objects if o.type == "MESH"]:
+        for collection in o.users_collection:
+            collection.objects.unlink(o)
+        hidden.objects.link(o)
+        o.hide_viewport = True
+    hidden.hide_viewport = True
+    bpy.ops.wm.save_mainfile()
+    facts = prepare({"file": str(path)}, tmp_path / "character.blend")
+    assert facts["height"] == pytest.approx(1.7, abs=0.1)
+
+
+def test_props_and_lights_of_a_scene_are_left_out_and_said_so(tmp_path):
+    path = make(tmp_path, "plain.blend")
+    bpy.ops.wm.open_mainfile(filepath=str(path))
+    bpy.ops.mesh.primitive_plane_add(size=50)
+    bpy.ops.object.light_add(type="POINT")
+    bpy.ops.wm.save_mainfile()
+    facts = prepare({"file": str(path)}, tmp_path / "character.blend")
+    assert any('"Plane" (mesh)' in warning for warning in facts["warnings"])
+    scene.open_character(tmp_path / "character.blend")
+    assert np.ptp(evaluate.vertices(evaluate.character_meshes()), axis=0).max() < 3
+    assert not [o for o in bpy.context.scene.objects if o.type == "LIGHT"]
+
+
 def test_yaw_turns_the_character(tmp_path):
     facts = opened(tmp_path, "plain.fbx", yaw=90.0)
     joints = joints_at(facts, facts["first_frame"])

@@ -143,6 +143,10 @@ def _rig_of(o: bpy.types.Object, seen: set) -> bpy.types.Object | None:
 
 def _film_what_is_seen(character: Character) -> None:
     """Make the viewport's evaluation, which everything is measured on, the same as the render's."""
+    for collection in {collection for mesh in character.meshes for collection in mesh.users_collection}:
+        collection.hide_viewport = False
+    for layer in [bpy.context.view_layer.layer_collection, *bpy.context.view_layer.layer_collection.children]:
+        layer.hide_viewport = False
     for mesh in character.meshes:
         mesh.hide_viewport = False
         mesh.hide_set(False)
