@@ -7,6 +7,8 @@ from pathlib import Path
 SOURCE = str(Path(workflow.basedir) / "src")
 sys.path.insert(0, SOURCE)
 os.environ |= {"PYTHONPATH": os.pathsep.join([SOURCE, *filter(None, [os.environ.get("PYTHONPATH")])])}
+# Jobs run side by side: more threads for small matrices only wait for each other.
+os.environ |= {"OPENBLAS_NUM_THREADS": "1"}
 
 from pose_factory.code_hash import code_hash
 from pose_factory.config import load

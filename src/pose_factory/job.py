@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -17,9 +18,8 @@ def job(snakemake) -> Iterator[Path]:
     """Run a script's body with stdout and stderr (Blender's and the libraries' too) going to the rule's log, which it
     yields.
 
-    A PoseFactoryError, a full disk or Ctrl-C ends the process with status 1 and a sentence in the log and on the
-    console; any other exception leaves its traceback in the log, too. A process that is killed or crashes is told of
-    by another one.
+    A PoseFactoryError, or a full disk, ends the process with status 1 and its sentence in the log and on the console;
+    any other exception leaves its traceback in the log, too. Ctrl-C, a kill or a crash are told of by another process.
     """
     log = Path(snakemake.log[0])
     label = " ".join([snakemake.rule, *map(str, dict(snakemake.wildcards).values())])
@@ -29,9 +29,9 @@ def job(snakemake) -> Iterator[Path]:
         sys.stderr.flush()
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
-    witness = _witness(
-        f"Error: {label}: its process was killed or crashed (out of memory?); run again to go on.", console
-    )
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # at once; Blender's callbacks would swallow a KeyboardInterrupt
+    stopped = "its process was interrupted, killed (out of memory?) or crashed; run again to go on."
+    witness = _witness(f"Error: {label}: {stopped}", console)
     sentence = ""
     try:
         yield log
@@ -39,8 +39,6 @@ def job(snakemake) -> Iterator[Path]:
         sys.stderr.flush()
     except PoseFactoryError as error:
         sentence = str(error)
-    except KeyboardInterrupt:
-        sentence = "interrupted; run again to go on."
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             traceback.print_exc()

@@ -18,7 +18,12 @@ GPU_BACKENDS = ("OPTIX", "CUDA", "HIP", "METAL")
 """Cycles' GPU backends, best first."""
 PNG_END = b"IEND\xaeB`\x82"
 TROUBLE = re.compile(
-    r"^.*(?:\bError:|\bERROR\b|(?:CUDA|OptiX|HIP|Metal|oneAPI)\b.*\b(?:error|failed)|out of memory|illegal address).*$",
+    # Status lines quote the names of objects and files; a GL driver complains of each context it cannot give on the way
+    # to one that it can.
+    r"^(?!Fra:|Saved: |Read blend: |EGL Error|libEGL|MESA).*"
+    r"(?:\berror\b|(?:OPTIX|CUDA|EGL|GL)_ERROR|hipError"
+    r"|(?:CUDA|OptiX|HIP|Metal|oneAPI)\b.*\bfailed|\bfailed\b.*\b(?:CUDA|OptiX|HIP|Metal|oneAPI)"
+    r"|out of memory|out of GPU|illegal address).*$",
     re.IGNORECASE | re.MULTILINE,
 )
 

@@ -8,7 +8,6 @@ A point p at camera-aligned offset (x, y, z) from the target (z towards the came
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.spatial import ConvexHull, QhullError
 
 from pose_factory.errors import PoseFactoryError
 from pose_factory.geometry.camera import PIXEL_CONVENTION, Camera
@@ -31,6 +30,8 @@ def swept_hull(motion: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def _hull(points: np.ndarray) -> np.ndarray:
+    from scipy.spatial import ConvexHull, QhullError  # half of the time of a camera job, which needs no hull
+
     try:
         return points[ConvexHull(points).vertices]
     except (QhullError, ValueError):  # flat, or fewer than four points: all of them are corners
