@@ -1,11 +1,29 @@
-"""What several modules of tests share: one finished run of the workflow."""
+"""What the modules of tests share: one finished run of the workflow, and a clean end."""
 
+import atexit
+import os
+import sys
 from pathlib import Path
 
 import pytest
 from characters import make
 
 from workflow import Workflow
+
+_status = 1
+
+
+@atexit.register
+def _end() -> None:
+    """End here, after all that was registered later: bpy 4.5 may wait for one of its own threads for ever."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(_status)
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    global _status
+    _status = int(exitstatus)
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +47,9 @@ def finished(tmp_path_factory) -> Workflow:
     run = workflow.run("--cores", "2")
     assert run.status == 0, run.console
     return workflow
+
+
+@pytest.fixture
+def fresh(finished: Workflow, tmp_path) -> Workflow:
+    """The finished run's workflow, in which nothing has run yet."""
+    return Workflow.new(tmp_path / "fresh", finished.config)

@@ -16,7 +16,7 @@ from pose_factory.blender.prepare import prepare
 from pose_factory.geometry.framing import frame_view
 from pose_factory.skeleton import JOINTS
 from pose_factory.validation.ground_truth_check import check_character
-from pose_factory.validation.report import pool, summarise, validate_view
+from pose_factory.validation.report import error_by_azimuth, error_by_joint, pool, summarise, validate_view
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "tables.md").read_text()
 ANGLE = {
@@ -99,11 +99,14 @@ def of_synthetic_people() -> dict[str, list]:
         for angle, camera in views.items()
         for track in (tracks[angle], nobody)
     ]
+    summary = summarise(("ada", "front", validation) for validation, _ in scored)
     return {
         "tracks.parquet": [nobody],
         "validation.json": [validation for validation, _ in scored],
         "joints.parquet": [joints for _, joints in scored],
-        "summary.parquet": [summarise(("ada", "front", validation) for validation, _ in scored)],
+        "summary.parquet": [summary],
+        "by_azimuth.parquet": [error_by_azimuth(summary)],
+        "by_joint.parquet": [error_by_joint(pd.concat(joints for _, joints in scored))],
         "rig_bias.json": [pool((*tables[angle][:1], tracks[angle], camera) for angle, camera in views.items())],
         "ground_truth_check.json": [
             check_character(some, measured=dict.fromkeys(some, check)) for some in (tables, {"front": tables["front"]})

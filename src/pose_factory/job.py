@@ -16,7 +16,7 @@ from pose_factory.errors import PoseFactoryError
 @contextmanager
 def job(snakemake) -> Iterator[Path]:
     """Run a script's body with stdout and stderr (Blender's and the libraries' too) going to the rule's log, which it
-    yields.
+    yields. The process ends with it.
 
     A PoseFactoryError, or a full disk, ends the process with status 1 and its sentence in the log and on the console;
     any other exception leaves its traceback in the log, too. Ctrl-C, a kill or a crash are told of by another process.
@@ -50,20 +50,15 @@ def job(snakemake) -> Iterator[Path]:
         first_line = str(error).partition("\n")[0]
         sentence = f"{type(error).__name__}: {first_line} (see {log})."
     witness.kill()
-    witness.wait()
     if sentence:
-        _fail(console, f"Error: {label}: {sentence}")
+        os.write(console, f"Error: {label}: {sentence}\n".encode())
+        with suppress(OSError):  # the disk that holds the log may be full
+            print(f"Error: {label}: {sentence}", file=sys.stderr, flush=True)
+    # bpy 4.5 may crash as Python ends, or wait for one of its own threads for ever: the job is done, so end it here.
+    os._exit(1 if sentence else 0)
 
 
 def _witness(sentence: str, console: int) -> subprocess.Popen:
     """A process that tells the end of this one, which closes the pipe between them, unless it is stopped before."""
     command = ["sh", "-c", 'read -r _; echo "$1"; echo "$1" >&2', "sh", sentence]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=console, start_new_session=True)
-
-
-def _fail(console: int, sentence: str) -> None:
-    os.write(console, f"{sentence}\n".encode())
-    with suppress(OSError):  # the disk that holds the log may be full
-        print(sentence, file=sys.stderr, flush=True)
-    # bpy's own atexit handlers may crash after a failed import, which would hide the status.
-    os._exit(1)
