@@ -78,6 +78,8 @@ def prepare(source: dict, destination: Path) -> dict:
         "meshes": [mesh.name for mesh in character.meshes],
         "vertices": sum(len(mesh.data.vertices) for mesh in character.meshes),
         "units": "metres, Z up, facing -Y, lowest point of the motion on z = 0",
+        "source": source.get("source", ""),
+        "licence": source.get("licence", ""),
         "source_sha256": digest,
         "warnings": character.warnings,
     }
