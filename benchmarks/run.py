@@ -1,10 +1,7 @@
-"""Time the workflow against the ways it avoids; see README.md beside this file.
+"""Time the workflow against the ways it avoids; see README.md beside this file."""
 
-python benchmarks/run.py [RESULTS]   RESULTS: the folder of a finished run (default: results)
-"""
-
+import argparse
 import os
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -65,8 +62,11 @@ def report_stages(results: Path, say) -> None:
     say(f"All but renderer and tracker: {stages.around(table):.1%} of {table.seconds.sum():.0f} job seconds.")
 
 
-def main(results: str = "results") -> None:
+def main() -> None:
     """Run all of it, with Blender's own chatter kept off the console."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", nargs="?", default="results", help="the folder of a finished run")
+    results = parser.parse_args().results
     console = os.fdopen(os.dup(1), "w")
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
@@ -77,7 +77,8 @@ def main(results: str = "results") -> None:
     for name, source in characters().items():
         report_bounds(name, source, say)
     report_stages(Path(results), say)
+    os._exit(0)  # a process that has used bpy may hang at its end
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

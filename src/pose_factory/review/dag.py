@@ -51,18 +51,25 @@ def rule_graph(dot: str) -> str:
 
 
 def render_svg(dot: str, path: str | Path) -> None:
-    """Draw DOT text as SVG with Graphviz. Raises PoseFactoryError when that is not installed or rejects the text."""
+    """Draw DOT text as SVG with Graphviz. Raises PoseFactoryError when that is not installed or rejects the text.
+
+    Edges that others imply are left out: the last rule asks for everything, which would hide how the work flows.
+    """
     with files.atomic(path) as temporary:
-        try:
-            drawn = subprocess.run(["dot", "-Tsvg"], input=dot, capture_output=True, text=True, check=False)
-        except FileNotFoundError as error:
-            raise PoseFactoryError(
-                f"Cannot draw {path}: Graphviz' dot is not installed; `apt-get install graphviz` or "
-                "`conda install -c conda-forge graphviz` brings it."
-            ) from error
-        if drawn.returncode:
-            raise PoseFactoryError(f"Cannot draw {path}: Graphviz says '{drawn.stderr.strip()}'; check the DOT text.")
-        temporary.write_text(drawn.stdout)
+        temporary.write_text(_graphviz(["dot", "-Tsvg"], _graphviz(["tred"], dot, path), path))
+
+
+def _graphviz(command: list[str], text: str, path: str | Path) -> str:
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise PoseFactoryError(
+            f"Cannot draw {path}: Graphviz' {command[0]} is not installed; `apt-get install graphviz` or "
+            "`conda install -c conda-forge graphviz` brings it."
+        ) from error
+    if done.returncode:
+        raise PoseFactoryError(f"Cannot draw {path}: Graphviz says '{done.stderr.strip()}'; check the DOT text.")
+    return done.stdout
 
 
 def _nodes(dot: str) -> list[dict[str, str]]:
