@@ -67,7 +67,7 @@ def _graphviz(command: list[str], text: str, path: str | Path) -> str:
             f"Cannot draw {path}: Graphviz' {command[0]} is not installed; `apt-get install graphviz` or "
             "`conda install -c conda-forge graphviz` brings it."
         ) from error
-    if done.returncode:
+    if done.returncode or not done.stdout:  # tred's status says nothing of bad text
         raise PoseFactoryError(f"Cannot draw {path}: Graphviz says '{done.stderr.strip()}'; check the DOT text.")
     return done.stdout
 
