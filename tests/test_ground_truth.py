@@ -31,9 +31,9 @@ LIMITS = {"reprojection_px": 0.01, "inside_silhouette": 0.95}
 class Doll:
     """A prepared character that can be labelled from any azimuth."""
 
-    def __init__(self, folder, name: str) -> None:
+    def __init__(self, folder, source: dict) -> None:
         self.blend = folder / "character.blend"
-        self.facts = prepare({"file": str(make(folder, name))}, self.blend)
+        self.facts = prepare(source, self.blend)
         scene.open_character(self.blend)
         self.bounds = bounds.measure(self.facts)
 
@@ -49,7 +49,15 @@ class Doll:
 
 @pytest.fixture(scope="module")
 def doll(tmp_path_factory) -> Doll:
-    return Doll(tmp_path_factory.mktemp("doll"), "plain.fbx")
+    folder = tmp_path_factory.mktemp("doll")
+    return Doll(folder, {"file": str(make(folder, "plain.fbx"))})
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory) -> Doll:
+    """An Anny body, whose face is labelled, too."""
+    anny = {"phenotype": {"age": 0.67}, "motion": "walk", "frames": 2, "fps": 24, "look": {}}
+    return Doll(tmp_path_factory.mktemp("person"), {"anny": anny})
 
 
 def states(labels, frame: int) -> dict[str, int]:
@@ -103,6 +111,21 @@ def test_the_near_side_hides_the_far_side(doll):
     assert {left_side[joint] for joint in ("right_wrist", "right_elbow", "right_knee", "right_hip")} == {1}
     right_side = states(doll.label(doll.view(270, elevation=0), [first])[0], first)
     assert {right_side[joint] for joint in ("left_wrist", "left_elbow", "left_knee", "left_hip")} == {1}
+
+
+@pytest.mark.parametrize(
+    ("azimuth", "hidden"),
+    [
+        (0, set()),
+        (90, {"right_eye", "right_ear"}),
+        (180, {"nose", "left_eye", "right_eye"}),
+        (270, {"left_eye", "left_ear"}),
+    ],
+)
+def test_a_face_is_seen_from_where_it_looks(person, azimuth, hidden):
+    first = person.facts["first_frame"]
+    seen = states(person.label(person.view(azimuth), [first])[0], first)
+    assert {joint for joint in (*visibility.FACE, "head_top") if seen[joint] != 2} == hidden
 
 
 def test_another_surface_hides_what_is_behind_it(doll):
@@ -163,6 +186,13 @@ def test_flesh_is_the_radius_of_a_limb_and_ignores_what_blocks_some_directions()
     assert visibility.flesh_thickness(radius[None, None])[0] == pytest.approx(0.05, rel=0.1)
     blocked = np.where(directions[:, 0] > 0.5, 0.4, radius)
     assert visibility.flesh_thickness(blocked[None, None])[0] == pytest.approx(0.05, rel=0.2)
+
+
+def test_a_joint_on_the_skin_has_no_flesh_where_nothing_covers_it():
+    """An ear: nothing before it on its own side of the head, the head's other side from there."""
+    directions = visibility.sphere_directions(400)
+    covered = np.where(directions[:, 0] > 0.2, np.nan, 0.15)
+    assert visibility.flesh_thickness(covered[None, None])[0] == 0
 
 
 def test_visibility_asks_how_near_the_surface_is_and_whose_it_is():

@@ -9,7 +9,7 @@ PARTS = ("left_foot", "right_foot")
 """Joints that stand for the whole part beyond them: to see the toes is to see the ball of the foot."""
 FLESH_SLACK = 1.6
 """How far, in multiples of a joint's flesh thickness, the surface over it may lie when it is seen at a slant."""
-LEAST_FLESH = 0.03
+LEAST_FLESH = 0.05
 """Metres: joints that lie on the skin itself (nose, eyes) have next to none of their own."""
 NEIGHBOURHOOD = 2
 """A surface within this many bones of a joint is the joint's own; any other limb hides it."""
@@ -26,12 +26,11 @@ def sphere_directions(count: int) -> np.ndarray:
 def flesh_thickness(first_surface: np.ndarray) -> np.ndarray:
     """The flesh over each joint, metres (J,), from `first_surface` (frames, J, directions).
 
-    That is the distance from the joint to the first surface met on the way to it from outside, NaN where there is none.
+    That is the distance from the joint to the first surface met on the way to it from outside, NaN where nothing covers it.
     The lower third over directions passes over the directions along the bone and those that another limb blocks; the
     least over frames passes over poses in which a limb rests on another.
     """
-    with_surface = np.where(np.isnan(first_surface), np.inf, first_surface)
-    return np.quantile(with_surface, 1 / 3, axis=2, method="lower").min(axis=0)
+    return np.quantile(np.nan_to_num(first_surface, nan=0.0), 1 / 3, axis=2, method="lower").min(axis=0)
 
 
 def bone_distances() -> np.ndarray:
