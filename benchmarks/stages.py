@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
+SOURCE = Path(__file__).parents[1] / "src"
 RENDERER = "render: the renderer"
 TRACKER = "track"
 
@@ -41,7 +42,8 @@ def start_up(rule: str) -> float:
     body = ast.parse((SCRIPTS / f"{rule}.py").read_text()).body
     imports = [ast.unparse(line) for line in body if isinstance(line, ast.Import | ast.ImportFrom)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", "\n".join(["import snakemake.iocontainers", *imports])], check=True)
+    lines = [f"import sys; sys.path.insert(0, {str(SOURCE)!r})", "import snakemake.iocontainers", *imports]
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
