@@ -26,9 +26,9 @@ def sphere_directions(count: int) -> np.ndarray:
 def flesh_thickness(first_surface: np.ndarray) -> np.ndarray:
     """The flesh over each joint, metres (J,), from `first_surface` (frames, J, directions).
 
-    That is the distance from the joint to the first surface met on the way to it from outside, NaN where nothing covers it.
-    The lower third over directions passes over the directions along the bone and those that another limb blocks; the
-    least over frames passes over poses in which a limb rests on another.
+    That is the distance from the joint to the first surface met on the way to it from outside, NaN where nothing covers
+    it. The lower third over directions passes over the directions along the bone and those that another limb blocks;
+    the least over frames passes over poses in which a limb rests on another.
     """
     return np.quantile(np.nan_to_num(first_surface, nan=0.0), 1 / 3, axis=2, method="lower").min(axis=0)
 
