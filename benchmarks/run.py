@@ -9,8 +9,8 @@ import bounding
 import stages
 
 from pose_factory.blender import scene
-from pose_factory.blender.importers import SUFFIXES
 from pose_factory.blender.prepare import prepare
+from pose_factory.sources import SUFFIXES
 
 FRAMES, SAMPLE = 500, 25
 AZIMUTHS = (0, 45, 100)

@@ -13,6 +13,7 @@ os.environ |= {"OPENBLAS_NUM_THREADS": "1"}
 from pose_factory.code_hash import code_hash
 from pose_factory.config import load
 from pose_factory.errors import PoseFactoryError
+from pose_factory.sources import files_of
 
 try:
     CONFIG = load(config, Path.cwd())
@@ -36,6 +37,12 @@ wildcard_constraints:
 def code(script):
     """What a rule's script and the modules it imports do: a change makes its outputs stale, a comment does not."""
     return code_hash(Path(workflow.basedir) / "workflow" / "scripts" / script)
+
+
+def sources_of(character):
+    """The files that a character is made from; none for a body that is described."""
+    file = CHARACTERS[character]["file"]
+    return files_of(file) if file else []
 
 
 def view(name):

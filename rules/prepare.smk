@@ -3,7 +3,7 @@
 
 rule prepare:
     input:
-        lambda wildcards: CHARACTERS[wildcards.character]["file"] or [],
+        lambda wildcards: sources_of(wildcards.character),
     output:
         blend=f"{RESULTS}/{{character}}/character.blend",
         facts=f"{RESULTS}/{{character}}/character.json",
@@ -15,6 +15,8 @@ rule prepare:
         "../envs/blender.yaml"
     params:
         source=lambda wildcards: CHARACTERS[wildcards.character],
+        # A file replaced by an older one, as from a backup, is not newer than what was made of it.
+        sizes=lambda wildcards: [os.path.getsize(file) for file in sources_of(wildcards.character)],
         code=code("prepare.py"),
     script:
         "../workflow/scripts/prepare.py"

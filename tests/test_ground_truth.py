@@ -128,6 +128,21 @@ def test_a_face_is_seen_from_where_it_looks(person, azimuth, hidden):
     assert {joint for joint in visibility.FACE if seen[joint] != 2} == hidden
 
 
+@pytest.mark.parametrize("weight", [0.2, 0.5, 0.9])
+def test_whoever_stands_before_the_camera_is_seen_however_thick(tmp_path, weight):
+    """A body at the start of a squat: nothing is before it, whether thin or heavy; from the side, its far side is hidden."""
+    phenotype = {"gender": 0.0, "age": 0.67, "weight": weight, "height": 0.35}
+    anny = {"phenotype": phenotype, "motion": "squat", "frames": 12, "fps": 12, "look": {}}
+    body = Doll(tmp_path, {"anny": anny})
+    limbs = [joint for joint in JOINTS if any(part in joint for part in ("shoulder", "elbow", "hip", "knee", "ankle"))]
+    for azimuth in (0, 180):
+        seen = states(body.label(body.view(azimuth), [1])[0], 1)
+        assert [joint for joint in limbs if seen[joint] != 2] == []
+    far = states(body.label(body.view(90, elevation=0), [1])[0], 1)
+    assert {far[f"right_{part}"] for part in ("shoulder", "hip", "knee")} == {1}
+    assert {far[f"left_{part}"] for part in ("shoulder", "elbow", "knee", "ankle")} == {2}
+
+
 def test_another_surface_hides_what_is_behind_it(doll):
     first = doll.facts["first_frame"]
     labels, _, _ = doll.label(doll.view(0), [first])

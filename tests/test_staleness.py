@@ -150,6 +150,12 @@ def test_a_changed_character_is_made_again_and_no_other(workflow, source):
     assert workflow.plan() == of("doll", PREPARED)
 
 
+def test_a_character_replaced_by_an_older_file_is_made_again(workflow, source):
+    source.write_bytes(source.read_bytes() + b"\0")
+    os.utime(source, (1e9, 1e9))
+    assert workflow.plan() == of("doll", PREPARED)
+
+
 def test_a_touched_character_of_the_same_content_is_not_made_again(workflow, source):
     source.touch()
     assert workflow.plan() == NOTHING

@@ -16,9 +16,9 @@ from typing import Any
 import jsonschema
 
 from pose_factory.errors import PoseFactoryError
+from pose_factory.sources import SUFFIXES
 
 SCHEMA_PATH = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.json"
-SUFFIXES = (".fbx", ".glb", ".gltf", ".blend")
 
 _TYPE_NAMES = {
     "object": "a mapping",

@@ -7,11 +7,14 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from pose_factory.blender import actions
 from pose_factory.errors import PoseFactoryError
+from pose_factory.sources import SUFFIXES
 
-USUAL_RATES = (24, 25, 30, 48, 50, 60, 120)
-"""Frames a second."""
-SUFFIXES = (".fbx", ".glb", ".gltf", ".blend")
+USUAL_RATES = (24, 24000 / 1001, 25, 30, 30000 / 1001, 48, 50, 60, 60000 / 1001, 120)
+"""Frames a second; an NTSC rate after the whole one that it is taken for where both would do."""
+FBX_FIRST_FRAME = 1.0
+"""Where Blender's FBX importer puts time 0."""
 
 
 def load(path: Path) -> None:
@@ -26,9 +29,9 @@ def load(path: Path) -> None:
     try:
         if suffix == ".fbx":
             bpy.ops.import_scene.fbx(filepath=str(path))
+            _respace_keys()
         elif suffix in (".glb", ".gltf"):
-            _set_fps(_gltf_fps(path))
-            bpy.ops.import_scene.gltf(filepath=str(path), disable_bone_shape=True)  # else it adds a sphere
+            _import_gltf(path)
         elif suffix == ".blend":
             bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False, use_scripts=False)
         else:
@@ -42,14 +45,29 @@ def load(path: Path) -> None:
         ) from error
 
 
-def _set_fps(fps: float) -> None:
-    render = bpy.context.scene.render
-    render.fps, render.fps_base = (round(fps), 1.0) if abs(fps - round(fps)) < 0.01 else (round(fps * 1000), 1000.0)
+def _respace_keys() -> None:
+    """Move the keys of an FBX file at a rate such as 29.97, which Blender's importer puts where they would be at 30."""
+    base = bpy.context.scene.render.fps_base
+    if base == 1.0:
+        return
+    for action in bpy.data.actions:
+        for curve in actions.fcurves(action):
+            for point in curve.keyframe_points:
+                point.co_ui.x = FBX_FIRST_FRAME + (point.co_ui.x - FBX_FIRST_FRAME) / base
+            curve.update()
+
+
+def _import_gltf(path: Path) -> None:
+    """Import a glTF file at the rate that its keys were made at."""
+    fps, render = _gltf_fps(path), bpy.context.scene.render
+    render.fps = round(fps)
+    render.fps_base = fps / render.fps  # upside down, as Blender's importer multiplies by it
+    bpy.ops.import_scene.gltf(filepath=str(path), disable_bone_shape=True)  # else it adds a sphere
+    render.fps_base = render.fps / fps
 
 
 def _gltf_fps(path: Path) -> float:
-    """The rate of a glTF file's animations, which it has as times in seconds: the lowest usual one whose frames they
-    fit."""
+    """The rate of a glTF file's animations, which it has in seconds: the lowest usual one whose frames they fit."""
     try:
         data = path.read_bytes()
         if data[:4] == b"glTF":
@@ -71,4 +89,4 @@ def _gltf_fps(path: Path) -> float:
         frames = np.array(ends) * fps
         if fps > densest - 0.05 and np.abs(frames - frames.round()).max() < 0.02:
             return fps
-    return densest or USUAL_RATES[0]
+    return next((fps for fps in USUAL_RATES if fps >= densest), densest)

@@ -7,7 +7,7 @@ from pose_factory.skeleton import EDGES, INDEX, JOINTS
 FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 PARTS = ("left_foot", "right_foot")
 """Joints that stand for the whole part beyond them: to see the toes is to see the ball of the foot."""
-FLESH_SLACK = 1.6
+FLESH_SLACK = 2.5
 """How far, in multiples of a joint's flesh thickness, the surface over it may lie when it is seen at a slant."""
 LEAST_FLESH = 0.05
 """Metres: joints that lie on the skin itself (nose, eyes) have next to none of their own."""
