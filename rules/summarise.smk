@@ -5,6 +5,9 @@ rule summarise:
     input:
         validations=all_views("validation.json"),
         joints=all_views("joints.parquet"),
+        rig_biases=each_character("rig_bias.json"),
+        # Not read: nothing is summarised from labels that failed their check.
+        checks=each_character("ground_truth_check.json"),
     output:
         parquet=f"{RESULTS}/dataset/summary.parquet",
         csv=report(
@@ -34,6 +37,7 @@ rule summarise:
     conda:
         "../envs/analysis.yaml"
     params:
+        characters=list(CHARACTERS),
         views=[(character, angle) for character in CHARACTERS for angle in ANGLES],
         code=code("summarise.py"),
     script:

@@ -1,4 +1,4 @@
-# What the tracker got right: per view, and the rig's bias per character.
+# What the tracker got right: per view, and without the rig's bias, which takes all views of a character.
 
 
 rule validate:
@@ -33,8 +33,10 @@ rule validate:
 rule rig_bias:
     input:
         labels=views_of("ground_truth.parquet"),
+        boxes=views_of("boxes.parquet"),
         tracks=views_of("tracks.parquet"),
         cameras=views_of("camera.json"),
+        character=rules.prepare.output.facts,
     output:
         f"{RESULTS}/{{character}}/rig_bias.json",
     log:
@@ -44,6 +46,7 @@ rule rig_bias:
     conda:
         "../envs/analysis.yaml"
     params:
+        angles=list(ANGLES),
         code=code("rig_bias.py"),
     script:
         "../workflow/scripts/rig_bias.py"

@@ -95,11 +95,21 @@ def of_synthetic_people() -> dict[str, list]:
     tracks = {angle: person.tracks(world, camera) for angle, camera in views.items()}
     nobody = tracking.table([])
     scored = [
-        validate_view(tables[angle][0], person.boxes(world, camera), track, camera, 24.0, {"coverage": 0.9})
+        validate_view(tables[angle][0], person.boxes(world, camera), track, JOINTS, camera, 24.0, {"coverage": 0.9})
         for angle, camera in views.items()
         for track in (tracks[angle], nobody)
     ]
-    summary = summarise(("ada", "front", validation) for validation, _ in scored)
+    pooled = [
+        pool(
+            {
+                angle: (tables[angle][0], person.boxes(world, camera), track, JOINTS, camera)
+                for (angle, camera), track in zip(views.items(), of_views, strict=True)
+            },
+            24.0,
+        )
+        for of_views in (tracks.values(), (nobody, nobody))
+    ]
+    summary = summarise((("ada", "front", validation) for validation, _ in scored), {"ada": pooled[0]})
     return {
         "tracks.parquet": [nobody],
         "validation.json": [validation for validation, _ in scored],
@@ -107,7 +117,7 @@ def of_synthetic_people() -> dict[str, list]:
         "summary.parquet": [summary],
         "by_azimuth.parquet": [error_by_azimuth(summary)],
         "by_joint.parquet": [error_by_joint(pd.concat(joints for _, joints in scored))],
-        "rig_bias.json": [pool((*tables[angle][:1], tracks[angle], camera) for angle, camera in views.items())],
+        "rig_bias.json": pooled,
         "ground_truth_check.json": [
             check_character(some, measured=dict.fromkeys(some, check)) for some in (tables, {"front": tables["front"]})
         ],

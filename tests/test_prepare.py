@@ -1,12 +1,14 @@
 """Characters as users have them, through prepare: each comes out metric, upright, facing -Y, on the floor, or is
 refused."""
 
+import re
+
 import bpy
 import numpy as np
 import pytest
-from characters import FILES, make
+from characters import FILES, make, write
 
-from pose_factory.blender import evaluate, scene
+from pose_factory.blender import actions, evaluate, scene
 from pose_factory.blender.prepare import prepare
 from pose_factory.errors import PoseFactoryError
 from pose_factory.skeleton import INDEX
@@ -33,6 +35,28 @@ def opened(tmp_path, name: str, **settings):
     facts = prepare({"file": str(make(tmp_path, name)), **settings}, tmp_path / "character.blend")
     scene.open_character(tmp_path / "character.blend")
     return facts
+
+
+def edited(tmp_path):
+    """The path of a plain character that is open to be edited before it is prepared."""
+    path = make(tmp_path, "plain.blend")
+    bpy.ops.wm.open_mainfile(filepath=str(path))
+    return path
+
+
+def prepared(tmp_path, path) -> dict:
+    """Save what was edited, prepare it and open the result."""
+    bpy.ops.wm.save_mainfile()
+    facts = prepare({"file": str(path)}, tmp_path / "character.blend")
+    scene.open_character(tmp_path / "character.blend")
+    return facts
+
+
+def missing_image(source: str) -> bpy.types.Image:
+    image = bpy.data.images.new("skin", 4, 4, tiled=source == "TILED")
+    image.source = source
+    image.filepath = "//not there.<UDIM>.png" if source == "TILED" else "//not there.png"
+    return image
 
 
 def joints_at(facts: dict, frame: int) -> np.ndarray:
@@ -179,6 +203,121 @@ def test_what_is_hidden_on_the_artists_screen_but_rendered_is_filmed(tmp_path):
     bpy.ops.wm.save_mainfile()
     facts = prepare({"file": str(path)}, tmp_path / "character.blend")
     assert facts["height"] == pytest.approx(1.7, abs=0.1)
+
+
+@pytest.mark.parametrize("closed", ["eye of the child", "parent on screen"])
+def test_meshes_in_nested_collections_hidden_on_screen_move_with_their_rig(tmp_path, closed):
+    path = edited(tmp_path)
+    parent, child = bpy.data.collections.new("Parent"), bpy.data.collections.new("Child")
+    bpy.context.scene.collection.children.link(parent)
+    parent.children.link(child)
+    for o in [o for o in bpy.context.scene.objects if o.type == "MESH"]:
+        o.users_collection[0].objects.unlink(o)
+        child.objects.link(o)
+    bpy.context.scene.frame_set(5)
+    expected = evaluate.vertices(evaluate.character_meshes())
+    if closed == "parent on screen":
+        parent.hide_viewport = True
+    else:
+        layer = bpy.context.view_layer.layer_collection.children["Parent"].children["Child"]
+        layer.hide_viewport = True
+    facts = prepared(tmp_path, path)
+    bpy.context.scene.frame_set(facts["last_frame"])
+    np.testing.assert_allclose(
+        np.ptp(evaluate.vertices(evaluate.character_meshes()), axis=0), np.ptp(expected, axis=0), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("how", ["hide_render", "exclude"])
+def test_what_the_render_leaves_out_stays_out(tmp_path, how):
+    path = edited(tmp_path)
+    (body,) = [o for o in bpy.context.scene.objects if o.type == "MESH"]
+    spare, out = body.copy(), bpy.data.collections.new("Out")
+    bpy.context.scene.collection.children.link(out)
+    out.objects.link(spare)
+    if how == "exclude":
+        bpy.context.view_layer.layer_collection.children["Out"].exclude = True
+    else:
+        out.hide_render = True
+    assert prepared(tmp_path, path)["meshes"] == ["Body"]
+    assert [o.name for o in evaluate.character_meshes()] == ["Body"]
+
+
+def test_frames_before_zero_are_kept(tmp_path):
+    path = edited(tmp_path)
+    for curve in actions.fcurves(bpy.data.actions["move"]):
+        for point in curve.keyframe_points:
+            point.co_ui.x -= 11
+    facts = prepared(tmp_path, path)
+    assert (facts["first_frame"], facts["last_frame"]) == (-10, -6)
+    start, end = (joints_at(facts, frame)[INDEX["left_wrist"]] for frame in (-10, -6))
+    assert np.linalg.norm(end - start) > 0.1
+
+
+def test_an_action_of_another_armature_is_no_candidate(tmp_path):
+    path = edited(tmp_path)
+    (own,) = [o for o in bpy.context.scene.objects if o.type == "ARMATURE"]
+    other = own.copy()
+    bpy.context.scene.collection.objects.link(other)
+    other.animation_data.action = bpy.data.actions["move"].copy()
+    other.animation_data.action.name = "others"
+    facts = prepared(tmp_path, path)
+    assert (facts["armature"], facts["action"]) == ("Armature", "move")
+
+
+def test_a_missing_texture_in_a_node_group_is_grey(tmp_path):
+    path = edited(tmp_path)
+    group = bpy.data.node_groups.new("Skin", "ShaderNodeTree")
+    group.interface.new_socket("Color", in_out="OUTPUT", socket_type="NodeSocketColor")
+    group.interface.new_socket("Alpha", in_out="OUTPUT", socket_type="NodeSocketFloat")
+    texture, out = group.nodes.new("ShaderNodeTexImage"), group.nodes.new("NodeGroupOutput")
+    texture.image = missing_image("FILE")
+    for output in ("Color", "Alpha"):
+        group.links.new(texture.outputs[output], out.inputs[output])
+    tree = bpy.data.materials[0].node_tree
+    node = tree.nodes.new("ShaderNodeGroup")
+    node.node_tree = group
+    tree.links.new(node.outputs["Color"], tree.nodes["Principled BSDF"].inputs["Base Color"])
+    facts = prepared(tmp_path, path)
+    assert any("texture" in warning and "missing" in warning for warning in facts["warnings"])
+    group = bpy.data.node_groups["Skin"]
+    (out,) = group.nodes
+    assert tuple(out.inputs["Color"].default_value) == (0.5, 0.5, 0.5, 1)
+    assert out.inputs["Alpha"].default_value == 1
+
+
+def test_a_udim_texture_without_its_tiles_is_grey(tmp_path):
+    path = edited(tmp_path)
+    tree = bpy.data.materials[0].node_tree
+    texture = tree.nodes.new("ShaderNodeTexImage")
+    texture.image = missing_image("TILED")
+    tree.links.new(texture.outputs["Color"], tree.nodes["Principled BSDF"].inputs["Base Color"])
+    name = bpy.data.materials[0].name
+    facts = prepared(tmp_path, path)
+    assert any("<UDIM>" in warning and "missing" in warning for warning in facts["warnings"])
+    colour = bpy.data.materials[name].node_tree.nodes["Principled BSDF"].inputs["Base Color"]
+    assert not colour.is_linked and tuple(colour.default_value) == (0.5, 0.5, 0.5, 1)
+
+
+@pytest.mark.parametrize(("height", "scale"), [(4.0, 1.0), (170.0, 1.0), (0.17, 1.0), (4.0, 0.5)])
+def test_the_scale_that_is_advised_mends_the_height(tmp_path, height, scale):
+    path = tmp_path / "tall.blend"
+    write(path, height=height / scale)
+    with pytest.raises(PoseFactoryError, match="set `scale: ") as error:
+        prepare({"file": str(path), "scale": scale}, tmp_path / "character.blend")
+    advised = float(re.search(r"`scale: (\S+)`", str(error.value))[1])
+    mended = prepare({"file": str(path), "scale": advised}, tmp_path / "character.blend")
+    assert mended["height"] == pytest.approx(1.7, rel=0.05)
+
+
+def test_a_character_far_from_the_origin_is_brought_to_it(tmp_path):
+    path = edited(tmp_path)
+    (rig,) = [o for o in bpy.context.scene.objects if o.type == "ARMATURE"]
+    rig.location = (3000, -4000, 20)
+    facts = prepared(tmp_path, path)
+    assert any("5000 m from the origin" in warning for warning in facts["warnings"])
+    joints = joints_at(facts, facts["first_frame"])
+    np.testing.assert_allclose(joints[INDEX["pelvis"], :2], 0, atol=0.1)
 
 
 def test_props_and_lights_of_a_scene_are_left_out_and_said_so(tmp_path):

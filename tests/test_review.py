@@ -85,11 +85,11 @@ def test_video_shows_each_provenance_in_its_colour_where_the_joints_are(tmp_path
     capture = cv2.VideoCapture(str(tmp_path / "o.mp4"))
     properties = [capture.get(p) for p in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_WIDTH)]
     capture.release()
-    assert properties == [4, 12.5, width]
+    assert properties == [4, 6.25, width], "every other frame, at the motion's speed"
     with av.open(str(tmp_path / "o.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
-        assert float(stream.duration * stream.time_base) == pytest.approx(4 / 12.5)
+        assert float(stream.duration * stream.time_base) == pytest.approx(4 / 6.25)
 
 
 def test_video_of_odd_size_is_padded_by_one_pixel(tmp_path):

@@ -73,7 +73,7 @@ def test_comments_docstrings_and_formatting_make_nothing_stale(workflow):
             "src/pose_factory/geometry/triangulate.py",
             "seen.sum(0) >= 2",
             "seen.sum(0) > 1",
-            jobs("check_ground_truth", CHARACTERS),
+            after(per_character="check_ground_truth"),
         ),
         # script -> tracking -> tracking.mediapipe_pose, which is imported by name
         ("src/pose_factory/tracking/mediapipe_pose.py", "tracking.table(rows)", "tracking.table(list(rows))", TRACKED),

@@ -84,6 +84,13 @@ def test_tables_have_their_columns_types_and_metadata(finished, view, name):
     assert {column: str(kind) for column, kind in read_table(path).dtypes.items()} == expected
 
 
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_tracks_tell_the_joints_of_their_backend_whoever_was_found(finished, view):
+    given = read_about(finished.root / "results" / view / "tracks.parquet")["joints"]
+    assert given == [joint for joint in JOINTS if joint not in ("spine", "head_top")]
+    assert set(read_json(finished.root / "results" / view / "validation.json")["joint_set"]) <= set(given)
+
+
 def test_the_summary_has_a_row_a_view_and_is_the_same_as_csv(finished):
     folder = finished.root / "results" / "dataset"
     summary = read_table(folder / "summary.parquet")
@@ -144,6 +151,10 @@ def test_one_target_takes_only_its_own_view(fresh):
     assert plan == jobs("prepare bounds", ["xbot"]) | jobs(
         "camera render ground_truth track validate", ["xbot"], ["front"]
     )
+
+
+def test_the_summary_waits_for_the_check_of_the_labels_it_summarises(fresh):
+    assert jobs("check_ground_truth rig_bias", CHARACTERS) <= fresh.plan("results/dataset/summary.csv")
 
 
 def test_another_camera_angle_leaves_the_bounds_and_the_other_views_alone(finished, tmp_path):

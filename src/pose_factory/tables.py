@@ -25,7 +25,6 @@ TRACKS = {
         "x y z": "camera axes (x right, y down, z forward), relative to the midpoint of the tracked hips",
         "u v": PIXEL_CONVENTION,
     },
-    "joints": JOINTS,
 }
 JOINT_SCORES = {"schema": "joint_scores/1", "units": {"*_mm": "mm", "pixel_*": "px"}, "joints": JOINTS}
 SUMMARY = {"schema": "summary/1", "units": {"azimuth": "degrees", "*_mm*": "mm"}, "joints": []}

@@ -1,4 +1,4 @@
-"""All views' validation.json and scores by joint -> the summary table and the plots of the dataset."""
+"""All views' scores, also by joint, and all characters' rig_bias.json -> the dataset's summary table and plots."""
 
 import pandas as pd
 
@@ -9,9 +9,12 @@ from pose_factory.review import plots
 from pose_factory.validation.report import error_by_azimuth, error_by_joint, summarise
 
 with job(snakemake):
-    views = snakemake.params.views
     validations = map(read_json, snakemake.input.validations)
-    summary = summarise((*view, validation) for view, validation in zip(views, validations, strict=True))
+    rig_biases = map(read_json, snakemake.input.rig_biases)
+    summary = summarise(
+        ((*view, validation) for view, validation in zip(snakemake.params.views, validations, strict=True)),
+        dict(zip(snakemake.params.characters, rig_biases, strict=True)),
+    )
     joints = pd.concat(map(read_table, snakemake.input.joints))
     write_table(snakemake.output.parquet, summary, tables.SUMMARY)
     with atomic(snakemake.output.csv) as csv:

@@ -9,4 +9,5 @@ with job(snakemake):
     rendered = read_json(snakemake.input.facts)
     tracker = tracking.make_tracker(snakemake.params.settings)
     tracks = tracker.track(read_rgb(snakemake.input.frames, rendered["frames"]), rendered["fps"])
-    write_table(snakemake.output[0], tracks, tables.TRACKS | {"backend": snakemake.params.settings["backend"]})
+    about = tables.TRACKS | {"joints": tracker.joints, "backend": snakemake.params.settings["backend"]}
+    write_table(snakemake.output[0], tracks, about)

@@ -14,14 +14,16 @@ def fcurves(action: bpy.types.Action) -> list[bpy.types.FCurve]:
     ]
 
 
-def apply(armature: bpy.types.Object, wanted: str | None) -> str | None:
-    """Make one action drive `armature` and set the scene's frame range to it; return its name, or None without
-    animation.
+def apply(armature: bpy.types.Object, wanted: str | None) -> tuple[str | None, int, int]:
+    """Make one action drive `armature`; return its name, or None without animation, and its first and last frame.
 
-    The candidates are the actions that key this armature's bones or, where none does, the armature object itself. A
-    take of an FBX file is one action per object it moves, named `object|take`: those of the other objects (shape keys,
-    props) are put in place with the armature's. Raises PoseFactoryError when there are several candidates and `wanted`
-    names none of them, or when the action has no key frames.
+    Frames may be negative, where the scene's own range, which is set too, stops at 0.
+
+    The candidates are the actions that key this armature's bones or, where none does, the armature object itself; one
+    that another armature has is not among them, as its bones may have the same names. A take of an FBX file is one
+    action per object it moves, named `object|take`: those of the other objects (shape keys, props) are put in place
+    with the armature's. Raises PoseFactoryError when there are several candidates and `wanted` names none of them, or
+    when the action has no key frames.
     """
     candidates = _candidates(armature)
     if not candidates:
@@ -41,21 +43,29 @@ def apply(armature: bpy.types.Object, wanted: str | None) -> str | None:
             _assign(owner, chosen)
         elif companions:
             _assign(owner, companions[0])
-    _set_range([chosen])
-    return chosen.name
+    return chosen.name, *_set_range([chosen])
 
 
 def _candidates(armature: bpy.types.Object) -> list[bpy.types.Action]:
     bones = {f'pose.bones["{bpy.utils.escape_identifier(bone.name)}"]' for bone in armature.data.bones}
     posing, moving = [], []
     assigned = armature.animation_data.action if armature.animation_data else None
-    for action in bpy.data.actions:
+    others = [o for o in bpy.data.objects if o.type == "ARMATURE" and o != armature]
+    foreign = {action for other in others for action in _driving(other)} - _driving(armature)
+    for action in [action for action in bpy.data.actions if action not in foreign]:
         curves = [curve for curve in fcurves(action) if len(curve.keyframe_points)]
         if any(curve.data_path.rpartition(".")[0] in bones for curve in curves):
             posing.append(action)
         elif action == assigned and curves:
             moving.append(action)
     return posing or moving
+
+
+def _driving(armature: bpy.types.Object) -> set[bpy.types.Action]:
+    """The actions that `armature` has, at work or as NLA strips."""
+    if not (data := armature.animation_data):
+        return set()
+    return {data.action, *(strip.action for track in data.nla_tracks for strip in track.strips)} - {None}
 
 
 def _choose(candidates: list[bpy.types.Action], wanted: str | None) -> bpy.types.Action:
@@ -78,15 +88,14 @@ def _empty_action(armature: bpy.types.Object) -> bpy.types.Action | None:
     return assigned if assigned and not any(len(curve.keyframe_points) for curve in fcurves(assigned)) else None
 
 
-def _apply_unposed(armature: bpy.types.Object) -> str | None:
+def _apply_unposed(armature: bpy.types.Object) -> tuple[str | None, int, int]:
     """Nothing keys the armature; shape keys or objects that are animated still set the range."""
     assigned = [owner.animation_data.action for owner in _animated_owners(armature) if owner.animation_data]
     assigned = [action for action in assigned if action and any(len(c.keyframe_points) for c in fcurves(action))]
     if not assigned:
         bpy.context.scene.frame_start = bpy.context.scene.frame_end = 1
-        return None
-    _set_range(assigned)
-    return assigned[0].name
+        return None, 1, 1
+    return assigned[0].name, *_set_range(assigned)
 
 
 def _animated_owners(armature: bpy.types.Object) -> list[bpy.types.ID]:
@@ -120,10 +129,11 @@ def _clear_nla() -> None:
                     owner.animation_data.nla_tracks.remove(track)
 
 
-def _set_range(actions: list[bpy.types.Action]) -> None:
-    first = min(action.frame_range[0] for action in actions)
-    last = max(action.frame_range[1] for action in actions)
-    scene = bpy.context.scene
+def _set_range(actions: list[bpy.types.Action]) -> tuple[int, int]:
+    start = min(action.frame_range[0] for action in actions)
+    end = max(action.frame_range[1] for action in actions)
     # Times stored in seconds come back a hair off whole frames; anything else between frames belongs to the motion.
-    scene.frame_start = math.floor(first + 0.01)
-    scene.frame_end = max(scene.frame_start, math.ceil(last - 0.01))
+    first = math.floor(start + 0.01)
+    last = max(first, math.ceil(end - 0.01))
+    bpy.context.scene.frame_start, bpy.context.scene.frame_end = first, last
+    return first, last

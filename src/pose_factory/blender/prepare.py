@@ -16,6 +16,8 @@ from pose_factory.skeleton import JOINTS
 
 HEIGHTS = (0.3, 3.0)
 """Metres: a human outside this range was imported at the wrong scale."""
+FAR = 100.0
+"""Metres from the origin beyond which a character is brought back: single-precision positions grow coarse there."""
 ROOT = "PoseFactoryRoot"
 BLEND_END = b"\xb1\xea\x92\x8f"
 """How a compressed .blend ends: the magic number of Zstandard's seek table."""
@@ -53,12 +55,13 @@ def prepare(source: dict, destination: Path) -> dict:
     joints = {name: {"bone": bone, "end": end} for name, (bone, end) in rig.joints.items()}
     for mesh in character.meshes:
         joints |= evaluate.landmarks(mesh)
-    action = actions.apply(character.armature, source.get("action"))
+    action, first, last = actions.apply(character.armature, source.get("action"))
     _film_what_is_seen(character)
+    scene = bpy.context.scene
+    scene.frame_set(first)
     height, found = _stand(character, joints, source.get("scale", 1.0), source.get("yaw", 0.0))
     _replace_missing_textures(character)
-    scene = bpy.context.scene
-    _put_on_floor(character.meshes, range(scene.frame_start, scene.frame_end + 1))
+    _put_on_floor(character, range(first, last + 1))
     scene.unit_settings.system, scene.unit_settings.scale_length = "METRIC", 1.0
     bpy.context.preferences.filepaths.save_version = 0  # no .blend1 beside it
     bpy.ops.wm.save_as_mainfile(filepath=str(destination), compress=True, copy=True)
@@ -71,8 +74,8 @@ def prepare(source: dict, destination: Path) -> dict:
         "not_annotated": [name for name in JOINTS if name not in joints],
         "action": action,
         "fps": scene.render.fps / scene.render.fps_base,
-        "first_frame": scene.frame_start,
-        "last_frame": scene.frame_end,
+        "first_frame": first,
+        "last_frame": last,
         "height": round(height, 4),
         "scale_found": found,
         "meshes": [mesh.name for mesh in character.meshes],
@@ -145,10 +148,14 @@ def _rig_of(o: bpy.types.Object, seen: set) -> bpy.types.Object | None:
 
 def _film_what_is_seen(character: Character) -> None:
     """Make the viewport's evaluation, which everything is measured on, the same as the render's."""
-    for collection in {collection for mesh in character.meshes for collection in mesh.users_collection}:
-        collection.hide_viewport = False
-    for layer in [bpy.context.view_layer.layer_collection, *bpy.context.view_layer.layer_collection.children]:
+    for collection in bpy.data.collections:
+        if not collection.hide_render:
+            collection.hide_viewport = False
+    layers = [bpy.context.view_layer.layer_collection]
+    while layers:
+        layer = layers.pop()
         layer.hide_viewport = False
+        layers += layer.children
     for mesh in character.meshes:
         mesh.hide_viewport = False
         mesh.hide_set(False)
@@ -162,7 +169,6 @@ def _film_what_is_seen(character: Character) -> None:
 def _stand(character: Character, joints: dict, scale: float, yaw: float) -> tuple[float, float]:
     """Parent everything to one root that turns and scales the world; return the standing height and the scale found."""
     scene, armature = bpy.context.scene, character.armature
-    scene.frame_set(scene.frame_start)
     root = bpy.data.objects.new(ROOT, None)
     scene.collection.objects.link(root)
     for o in list(scene.objects):
@@ -185,13 +191,20 @@ def _stand(character: Character, joints: dict, scale: float, yaw: float) -> tupl
     root.matrix_world = (rotation * scale).to_4x4()
     found = float(np.mean(armature.matrix_world.to_scale()))
     height = _rest_height(character)
+    if not 0 < height < math.inf:
+        raise PoseFactoryError(f"The character's meshes are {height:g} m high: give them a body with a height.")
     if not HEIGHTS[0] <= height <= HEIGHTS[1]:
-        factor = 10.0 ** round(math.log10(1.7 / height)) if height > 0 else 1.0
         raise PoseFactoryError(
             f"The character stands {height:.4g} m high (armature scale found: {found:.4g}), which no human does: "
-            f"set `scale: {scale * factor:g}` in its entry of the config."
+            f"set `scale: {scale * _mending_factor(height):g}` in its entry of the config."
         )
     return height, found
+
+
+def _mending_factor(height: float) -> float:
+    """What scales `height` to a human's: a power of ten, as a wrong unit asks for, or else what makes it 1.7 m."""
+    factor = 10.0 ** round(math.log10(1.7 / height))
+    return factor if HEIGHTS[0] <= height * factor <= HEIGHTS[1] else float(f"{1.7 / height:.2g}")
 
 
 def _rest_joints(armature: bpy.types.Object, joints: dict) -> dict[str, Vector]:
@@ -219,10 +232,16 @@ def _rest_height(character: Character) -> float:
     return float(z.max() - z.min())
 
 
-def _put_on_floor(meshes: list[bpy.types.Object], frames: range) -> None:
-    """Raise or lower the root so that the lowest point of the whole motion touches z = 0."""
-    lowest = min(evaluate.vertices(meshes)[:, 2].min() for _ in evaluate.each_frame(frames))
-    bpy.data.objects[ROOT].location.z -= lowest
+def _put_on_floor(character: Character, frames: range) -> None:
+    """Move the root so that the lowest point of the whole motion touches z = 0, and the first frame is not far out."""
+    root = bpy.data.objects[ROOT]
+    bpy.context.scene.frame_set(frames[0])
+    vertices = evaluate.vertices(character.meshes)
+    x, y = ((vertices.min(axis=0) + vertices.max(axis=0)) / 2)[:2]
+    if math.hypot(x, y) > FAR:
+        root.location.x, root.location.y = root.location.x - x, root.location.y - y
+        _warn(character, f"the character stood {math.hypot(x, y):.0f} m from the origin and was brought to it")
+    root.location.z -= min(evaluate.vertices(character.meshes)[:, 2].min() for _ in evaluate.each_frame(frames))
     bpy.context.scene.frame_set(frames[0])
 
 
@@ -230,24 +249,29 @@ def _replace_missing_textures(character: Character) -> None:
     """Pack what is there; where an image is missing, use the plain colour instead of Blender's pink, and say so."""
     missing = []
     for image in bpy.data.images:
-        if image.source == "FILE" and not image.packed_file:
+        if image.source in ("FILE", "TILED") and not image.packed_file:
             try:
                 image.pack()
             except RuntimeError:
                 missing.append(image)
     for image in missing:
         _warn(character, f'texture "{image.filepath or image.name}" is missing: its surfaces are plain grey')
-    for material in bpy.data.materials:
-        for node in list(material.node_tree.nodes) if material.use_nodes and material.node_tree else []:
-            if node.type == "TEX_IMAGE" and node.image in missing:
-                _unplug(material.node_tree, node)
+    trees = [material.node_tree for material in bpy.data.materials if material.use_nodes and material.node_tree]
+    for tree in [*trees, *bpy.data.node_groups]:
+        for node in [node for node in tree.nodes if node.type == "TEX_IMAGE" and node.image in missing]:
+            _unplug(tree, node)
 
 
 def _unplug(tree: bpy.types.NodeTree, node: bpy.types.Node) -> None:
+    """Remove an image's `node`: what it coloured is grey, and opaque; other sockets keep the value of their own."""
     for link in [link for output in node.outputs for link in output.links]:
         socket = link.to_socket
-        if socket.name == "Base Color":
-            socket.default_value = (0.5, 0.5, 0.5, 1)
+        value = 1.0 if link.from_socket.name == "Alpha" else 0.5
+        if socket.name == "Base Color" or socket.node.type == "GROUP_OUTPUT":
+            if socket.type == "RGBA":
+                socket.default_value = (value, value, value, 1)
+            elif socket.type == "VALUE":
+                socket.default_value = value
         tree.links.remove(link)
     tree.nodes.remove(node)
 

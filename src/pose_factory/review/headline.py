@@ -24,7 +24,7 @@ def headline(summary: pd.DataFrame, review: str) -> str:
 
     summary has a row a view: character, camera_angle, frames, coverage, pck_10, mpjpe_mm, mpjpe_mm_without_rig_bias,
     pa_mpjpe_mm, passed. The table gives their means over a character's views, weighted by frames; views in which
-    nothing was tracked count for the coverage and not for the errors. `review` is the folder with the pictures.
+    nothing was tracked count for coverage and PCK and not for the errors. `review` is the folder with the pictures.
     """
     rows = [list(COLUMNS)]
     rows += [[cell(views) for cell in COLUMNS.values()] for _, views in summary.groupby("character", sort=False)]

@@ -158,6 +158,7 @@ def write_video(
 ) -> None:
     """Write the annotated frames as an H.264 MP4 that browsers play, a frame at a time; the same input, the same bytes.
 
+    `fps` is frame numbers per second: a film of every n-th frame shows fps / n images a second, at the motion's speed.
     ground_truth and tracks are the view's tables (tracks may be empty); `caption` is shown with the frame's number.
     An odd width or height is padded by one pixel, since 4:2:0 video has no odd ones.
     Raises PoseFactoryError when there is no frame, or one is missing, differs in size or has no ground truth.
@@ -177,8 +178,9 @@ def write_video(
                 )
             yield annotate(image, overlay, f"{caption} · frame {number}")
 
+    step = np.median(np.diff(frame_numbers)) if len(frame_numbers) > 1 else 1
     with files.atomic(path) as temporary:
-        _encode(temporary, images(), fps)
+        _encode(temporary, images(), fps / step)
 
 
 def _encode(path: Path, images: Iterator[np.ndarray], fps: float) -> None:

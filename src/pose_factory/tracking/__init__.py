@@ -1,12 +1,15 @@
 """Trackers: images of people in, the table `tracks` out. A backend is one module with a `Tracker` class, named in
 BACKENDS.
 
-A Tracker is made from the config's `tracking` section and has one method:
+A Tracker is made from the config's `tracking` section and has
 
+    joints: list[str]
     track(images: Iterable[tuple[int, ndarray]], fps: float) -> DataFrame
 
-`images` yields (frame number, (H, W, 3) uint8 RGB) in order, one at a time, so that a long video needs no more memory
-than a short one; the table has the columns of COLUMNS (docs/tables.md), sorted by frame, track and canonical joint.
+`joints` are the canonical joints that it gives for a person it finds, in canonical order: tracks.parquet's metadata
+holds them, since a table in which nobody was found does not tell. `images` yields (frame number, (H, W, 3) uint8 RGB)
+in order, one at a time, so that a long video needs no more memory than a short one; the table has the columns of
+COLUMNS (docs/tables.md), sorted by frame, track and canonical joint.
 """
 
 from collections.abc import Iterable
@@ -33,6 +36,8 @@ BACKENDS = {"mediapipe": "pose_factory.tracking.mediapipe_pose"}
 
 class Tracker(Protocol):
     """What every backend offers."""
+
+    joints: list[str]
 
     def track(self, images: Iterable[tuple[int, np.ndarray]], fps: float) -> pd.DataFrame:
         """The table of tracks for `images`, filmed at `fps` frame numbers a second."""

@@ -1,6 +1,6 @@
 """What a tracker got right: one view's tables in, `validation.json` and a per-joint table out, and their summaries."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,7 +34,7 @@ class Sample:
     """One view as dense arrays over F frames and the canonical joints (J = 23); NaN for what is missing.
 
     `world` (F, J, 3) metres; `pixels` (F, J, 2) where the labels fall; `visibility` (F, J) as COCO's; `scored` (F, J)
-    labelled joints that the tracker gives; `box_size` (F,) longer side, pixels; `area` (F,) square pixels; `tracked`
+    labelled joints of the tracker's set; `box_size` (F,) longer side, pixels; `area` (F,) square pixels; `tracked`
     (F, J, 3) metres in camera axes; `tracked_pixels` (F, J, 2); `confidence` (F, J); `provenance` (F,) word or None.
     """
 
@@ -55,17 +55,20 @@ def validate_view(
     ground_truth: pd.DataFrame,
     boxes: pd.DataFrame,
     tracks: pd.DataFrame,
+    joint_set: Sequence[str],
     camera: Camera,
     fps: float,
     thresholds: Mapping[str, float],
 ) -> tuple[dict, pd.DataFrame]:
     """Score one view's tracks: the content of `validation.json`, and a table with one row per canonical joint.
 
-    The tables are those of ground_truth, boxes and tracks.parquet; `fps` is frame numbers per second. `thresholds` maps
-    headline metrics (`AT_LEAST`, `AT_MOST`), compared as labelled, to the worst value that passes; a metric that could
-    not be measured fails. Of several tracks the one with the most frames is scored. Joints are scored where they are
-    labelled (visibility 1 or 2) and of the tracker's set. `without_rig_bias` scores the same poses against ground truth
-    moved by this view's own `rig_bias`. Unmeasurable values are None in the dict and NaN in the table.
+    The tables are those of ground_truth, boxes and tracks.parquet; `joint_set` names the joints that the tracker gives
+    where it finds somebody; `fps` is frame numbers per second. `thresholds` maps headline metrics (`AT_LEAST`,
+    `AT_MOST`) to the worst value that passes; a metric that could not be measured fails. Of several tracks the one with
+    the most frames is scored. Joints are scored where they are labelled (visibility 1 or 2) and of `joint_set`, so that
+    a view in which nobody is found scores 0. `rig_bias_mm` is this view's own estimate, which no score uses: fitted to
+    the view that it would correct, it would hide tracking error (`pool` has the scores without rig bias).
+    Unmeasurable values are None in the dict and NaN in the table.
     Raises PoseFactoryError for an unknown threshold and for tables that do not belong together.
     """
     unknown = sorted(set(thresholds) - {*AT_LEAST, *AT_MOST})
@@ -73,25 +76,22 @@ def validate_view(
         raise PoseFactoryError(
             f"Unknown validation threshold '{unknown[0]}'; use one of {', '.join((*AT_LEAST, *AT_MOST))}."
         )
-    track_ids = tracks.track_id.value_counts()
-    scored_track = None if tracks.empty else int(min(track_ids.index[track_ids == track_ids.max()]))
-    sample = _sample(ground_truth, boxes, tracks[tracks.track_id == scored_track])
+    scored_track = _longest_track(tracks)
+    sample = _sample(ground_truth, boxes, tracks[tracks.track_id == scored_track], joint_set)
     bias = rig_bias.estimate([(sample.tracked_pixels, sample.world, camera)])
-    moved = _moved(sample, bias, camera)
 
     coverage = metrics.coverage(sample.tracked_pixels)
     as_labelled = _scores(sample, camera, fps)
     failures = _failures({"coverage": coverage, **as_labelled}, thresholds)
-    joints = _joint_table(sample, moved, bias, camera)
+    joints = _joint_table(sample, bias, camera)
     given = joints[sample.scored.any(0)].set_index("joint")
     validation = {
         "frames": len(sample.frames),
-        "tracks": len(track_ids),
+        "tracks": tracks.track_id.nunique(),
         "scored_track": scored_track,
         "coverage": coverage,
         "by_provenance": _by_provenance(sample, camera),
         "as_labelled": as_labelled,
-        "without_rig_bias": _scores(moved, camera, fps),
         "rig_bias_mm": _bias_in_mm(bias),
         "by_visibility": {
             word: _part(replace(sample, scored=sample.scored & (sample.visibility == state)), camera)
@@ -107,37 +107,56 @@ def validate_view(
     return _json_safe(validation), joints
 
 
-def summarise(validations: Iterable[tuple[str, str, dict]]) -> pd.DataFrame:
+def summarise(validations: Iterable[tuple[str, str, dict]], rig_biases: Mapping[str, dict]) -> pd.DataFrame:
     """One row per (character, camera angle, content of validation.json) with the headline metrics.
 
-    Metrics are as labelled; those ending in `_without_rig_bias` are not. None becomes NaN.
+    Metrics are as labelled; those ending in `_without_rig_bias` are of `rig_biases` {character: content of
+    rig_bias.json}. None becomes NaN.
     """
     columns = ["character", "camera_angle", "azimuth", "frames", "tracks"]
     scores = [*AT_LEAST, *AT_MOST, *(f"{name}_without_rig_bias" for name in COMPARED)]
     rows = []
     for character, camera_angle, validation in validations:
-        compared = {f"{name}_without_rig_bias": validation["without_rig_bias"][name] for name in COMPARED}
+        moved = rig_biases[character]["without_rig_bias"][camera_angle]
+        compared = {f"{name}_without_rig_bias": moved[name] for name in COMPARED}
         named = {"character": character, "camera_angle": camera_angle, "failures": "; ".join(validation["failures"])}
         rows.append({**validation, **validation["as_labelled"], **compared, **named})
     table = pd.DataFrame(rows, columns=[*columns, *scores, "passed", "failures"])
     return table.astype(dict.fromkeys(scores, float))
 
 
-def pool(views: Iterable[tuple[pd.DataFrame, pd.DataFrame, Camera]]) -> dict:
-    """A character's rig bias from all its views' (ground truth, tracks of one person, camera): over all frames at once.
+def pool(
+    views: Mapping[str, tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, Sequence[str], Camera]], fps: float
+) -> dict:
+    """A character's rig bias over all frames of all `views`, and what each view scores without it: `rig_bias.json`.
 
-    Returns {"offset_mm": {joint: [x, y, z], "frame": text}, "spread_mm": {joint: mm}, "frames": {joint: count}}.
+    `views` is {camera angle: (ground truth, boxes, tracks, joint set, camera)}, each as for `validate_view`, as is
+    `fps`. Returns {"offset_mm": {joint: [x, y, z], "frame": text}, "spread_mm": {joint: mm}, "frames": {joint: count},
+    "without_rig_bias": {camera angle: scores}}, with the scores of validation.json's `as_labelled` against ground truth
+    moved by that one offset; joints without an estimate are not scored. When no joint has one, a "note" says so and
+    the scores are None.
     """
-    arrays = []
-    for ground_truth, tracks, camera in views:
-        frames = np.unique(ground_truth.frame)
-        pixels = _dense(tracks, frames, ["u", "v"], "tracks")
-        arrays.append((pixels, _dense(ground_truth, frames, ["x", "y", "z"], "ground truth"), camera))
-    bias = rig_bias.estimate(arrays)
+    samples = {
+        angle: (_sample(ground_truth, boxes, tracks[tracks.track_id == _longest_track(tracks)], joint_set), camera)
+        for angle, (ground_truth, boxes, tracks, joint_set, camera) in views.items()
+    }
+    bias = rig_bias.estimate([(sample.tracked_pixels, sample.world, camera) for sample, camera in samples.values()])
     offset = _bias_in_mm(bias)
-    spread = {joint: float(bias.spread[INDEX[joint]] * MM) for joint in offset if joint != "frame"}
-    count = {joint: int(bias.count[INDEX[joint]]) for joint in spread}
-    return {"offset_mm": offset, "spread_mm": spread, "frames": count}
+    estimated = [joint for joint in offset if joint != "frame"]
+    pooled = {
+        "offset_mm": offset,
+        "spread_mm": {joint: float(bias.spread[INDEX[joint]] * MM) for joint in estimated},
+        "frames": {joint: int(bias.count[INDEX[joint]]) for joint in estimated},
+        "without_rig_bias": {
+            angle: _scores(_moved(sample, bias, camera), camera, fps) for angle, (sample, camera) in samples.items()
+        },
+    }
+    if not estimated:
+        pooled["note"] = (
+            f"no joint has an estimate: it takes {rig_bias.MIN_FRAMES} frames, over all views, in which the joint is "
+            "tracked, and it, hips, pelvis and neck are annotated"
+        )
+    return _json_safe(pooled)
 
 
 def error_by_azimuth(summary: pd.DataFrame) -> pd.DataFrame:
@@ -149,7 +168,7 @@ def error_by_azimuth(summary: pd.DataFrame) -> pd.DataFrame:
 
 def error_by_joint(joints: pd.DataFrame) -> pd.DataFrame:
     """Means over views of their joint tables put end to end, weighted by scored frames; canonical joint order."""
-    weights = {"mpjpe_mm": "n", "mpjpe_mm_without_rig_bias": "n", "pa_mpjpe_mm": "n", "pixel_error": "n"}
+    weights = {"mpjpe_mm": "n", "pa_mpjpe_mm": "n", "pixel_error": "n"}
     weights |= {"pck_05": "n_labelled", "pck_10": "n_labelled"}
     weights |= {"mpjpe_visible_mm": "n_visible", "mpjpe_occluded_mm": "n_occluded"}
     grouped = joints.groupby("joint")
@@ -164,13 +183,18 @@ def _weighted_mean(rows: pd.DataFrame, name: str, weight: str) -> float:
     return (known[name] * known[weight]).sum() / total if total else np.nan
 
 
-def _sample(ground_truth: pd.DataFrame, boxes: pd.DataFrame, track: pd.DataFrame) -> Sample:
+def _longest_track(tracks: pd.DataFrame) -> int | None:
+    """The track with the most frames, of several the first; None where there is none."""
+    frames = tracks.groupby("track_id").frame.nunique()
+    return None if frames.empty else int(frames.idxmax())
+
+
+def _sample(ground_truth: pd.DataFrame, boxes: pd.DataFrame, track: pd.DataFrame, joint_set: Sequence[str]) -> Sample:
     frames = np.unique(ground_truth.frame)
     truth = _dense(ground_truth, frames, ["x", "y", "z", "u", "v", "visibility"], "ground truth")
     tracked = _dense(track, frames, ["x", "y", "z", "u", "v", "confidence"], "tracks")
     box = boxes.set_index("frame").reindex(frames)
     labelled = truth[..., 5] > 0
-    given = np.isfinite(tracked[..., 3:5]).all(-1).any(0)
     area, box_size = box.area.to_numpy(float), np.maximum(box.x_max - box.x_min, box.y_max - box.y_min).to_numpy(float)
     boxless = frames[labelled.any(-1) & ~np.isfinite(area + box_size)]
     if len(boxless):
@@ -183,7 +207,7 @@ def _sample(ground_truth: pd.DataFrame, boxes: pd.DataFrame, track: pd.DataFrame
         world=truth[..., :3],
         pixels=truth[..., 3:5],
         visibility=truth[..., 5],
-        scored=labelled & given,
+        scored=labelled & np.isin(JOINTS, joint_set),
         box_size=box_size,
         area=area,
         tracked=tracked[..., :3],
@@ -265,12 +289,9 @@ def _by_provenance(sample: Sample, camera: Camera) -> dict:
     return parts
 
 
-def _joint_table(sample: Sample, moved: Sample, bias: rig_bias.RigBias, camera: Camera) -> pd.DataFrame:
+def _joint_table(sample: Sample, bias: rig_bias.RigBias, camera: Camera) -> pd.DataFrame:
     tracked, truth, scored = sample.tracked, sample.world @ camera.R.T, sample.scored
     errors = metrics.joint_errors(metrics.root_align(tracked), metrics.root_align(truth), scored) * MM
-    moved_errors = metrics.joint_errors(
-        metrics.root_align(tracked), metrics.root_align(moved.world @ camera.R.T), moved.scored
-    )
     pose_errors = metrics.joint_errors(metrics.similarity_align(tracked, truth, scored), truth, scored) * MM
     visible, occluded = sample.visibility == 2, sample.visibility == 1
     pixel_errors = metrics.joint_errors(sample.tracked_pixels, sample.pixels, scored)
@@ -291,7 +312,6 @@ def _joint_table(sample: Sample, moved: Sample, bias: rig_bias.RigBias, camera: 
             "p95_mm": [_quantile(column, 0.95) for column in errors.T],
             "mpjpe_visible_mm": metrics.mean(np.where(visible, errors, np.nan), axis=0),
             "mpjpe_occluded_mm": metrics.mean(np.where(occluded, errors, np.nan), axis=0),
-            "mpjpe_mm_without_rig_bias": metrics.mean(moved_errors, axis=0) * MM,
             "pa_mpjpe_mm": metrics.mean(pose_errors, axis=0),
             "pck_05": correct(0.05),
             "pck_10": correct(0.10),
