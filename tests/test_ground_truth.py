@@ -130,7 +130,7 @@ def test_a_face_is_seen_from_where_it_looks(person, azimuth, hidden):
 
 @pytest.mark.parametrize("weight", [0.2, 0.5, 0.9])
 def test_whoever_stands_before_the_camera_is_seen_however_thick(tmp_path, weight):
-    """A body at the start of a squat: nothing is before it, whether thin or heavy; from the side, its far side is hidden."""
+    """A body at the start of a squat: nothing is before it; from the side, its far side is hidden."""
     phenotype = {"gender": 0.0, "age": 0.67, "weight": weight, "height": 0.35}
     anny = {"phenotype": phenotype, "motion": "squat", "frames": 12, "fps": 12, "look": {}}
     body = Doll(tmp_path, {"anny": anny})
