@@ -7,7 +7,6 @@ from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Vector
 
 from pose_factory.blender import evaluate, scene
-from pose_factory.errors import PoseFactoryError
 from pose_factory.geometry import visibility
 from pose_factory.geometry.camera import Camera
 from pose_factory.skeleton import INDEX, JOINTS
@@ -170,19 +169,3 @@ def _label_table(labels: list[tuple]) -> pd.DataFrame:
 def _box_table(boxes: list[tuple]) -> pd.DataFrame:
     table = pd.DataFrame(boxes, columns=["frame", "x_min", "y_min", "x_max", "y_max", "area"])
     return table.astype({"frame": "int32"})
-
-
-def judge(check: dict, limits: dict) -> None:
-    """Raise PoseFactoryError when `check` (from `label`) breaks the config's `validation.ground_truth` limits."""
-    if check["reprojection_max_px"] > limits["reprojection_px"]:
-        raise PoseFactoryError(
-            f"Labels and Blender's own projection differ by {check['reprojection_max_px']:.3g} px, more than the "
-            f"{limits['reprojection_px']:g} px of validation.ground_truth.reprojection_px: the camera is not as "
-            "camera.json says."
-        )
-    inside = check["inside_silhouette"]
-    if inside is not None and inside < limits["inside_silhouette"]:
-        raise PoseFactoryError(
-            f"Only {inside:.3f} of the joints lie inside the body's silhouette, less than the "
-            f"{limits['inside_silhouette']:g} of validation.ground_truth.inside_silhouette: is this rig the skin's?"
-        )

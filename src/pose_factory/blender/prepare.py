@@ -154,7 +154,7 @@ def _film_what_is_seen(character: Character) -> None:
     layers = [bpy.context.view_layer.layer_collection]
     while layers:
         layer = layers.pop()
-        layer.hide_viewport = False
+        layer.hide_viewport = False  # a closed eye, through which rays would pass
         layers += layer.children
     for mesh in character.meshes:
         mesh.hide_viewport = False

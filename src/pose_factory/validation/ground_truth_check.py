@@ -9,6 +9,7 @@ from pose_factory.errors import PoseFactoryError
 from pose_factory.geometry.camera import Camera
 from pose_factory.geometry.triangulate import triangulate
 from pose_factory.skeleton import JOINTS
+from pose_factory.validation.view_check import check_view
 
 
 def check_character(
@@ -75,7 +76,6 @@ def _judge(result: dict, tolerance_mm: float, tolerance_px: float, min_inside_si
         limits = [
             ("world_difference_max_mm", tolerance_mm, "mm between its joints and the other views'"),
             ("projection_max_px", tolerance_px, "px between u, v and the projected x, y, z"),
-            ("reprojection_max_px", tolerance_px, "px between u, v and the renderer's own projection"),
         ]
         for name, limit, what in limits:
             if not figures.get(name, 0.0) <= limit:  # catches NaN too
@@ -83,12 +83,7 @@ def _judge(result: dict, tolerance_mm: float, tolerance_px: float, min_inside_si
                     f"The ground truth of view '{angle}' has {figures[name]:.3g} {what} (limit {limit:g}); "
                     "make its frames, camera and ground truth again together."
                 )
-        inside = figures.get("inside_silhouette")
-        if inside is not None and not inside >= min_inside_silhouette:
-            raise PoseFactoryError(
-                f"Only {inside:.1%} of the labels of view '{angle}' are on the person "
-                f"(at least {min_inside_silhouette:.1%}); check the rig map and the camera."
-            )
+        check_view(angle, figures, tolerance_px, min_inside_silhouette)
     if not result["triangulation"].get("max_mm", 0.0) <= tolerance_mm:
         raise PoseFactoryError(
             f"The labels of all views triangulate to {result['triangulation']['max_mm']:.3g} mm from the true joints "
