@@ -76,6 +76,8 @@ def everything(wildcards):
         *[f"{RESULTS}/review/{character}.png" for character in CHARACTERS],
         f"{RESULTS}/dataset/summary.parquet",
         f"{RESULTS}/dataset/summary.csv",
+        f"{RESULTS}/dataset/by_azimuth.parquet",
+        f"{RESULTS}/dataset/by_joint.parquet",
         f"{RESULTS}/review/error_by_azimuth.svg",
         f"{RESULTS}/review/error_by_joint.svg",
     ]

@@ -90,7 +90,7 @@ def test_the_next_run_goes_on_with_what_is_mended(beside, tmp_path):
 # Settings and folders that cannot be
 
 
-def refused(run, sentence: str) -> None:
+def check_refused(run, sentence: str) -> None:
     assert run.status != 0 and not run.started
     assert run.sentences == [f"Config: {sentence}"]
     assert "Traceback" not in run.console
@@ -98,7 +98,7 @@ def refused(run, sentence: str) -> None:
 
 def test_a_picture_of_one_pixel_is_refused(fresh):
     fresh.change("cameras.resolution", [1, 1])
-    refused(
+    check_refused(
         fresh.run("--cores", "2"),
         "cameras.resolution[0] is 1, but must be at least 16 and at most 16384 (pixels) (and 1 more problem).",
     )
@@ -108,7 +108,7 @@ def test_a_results_folder_below_a_file_is_refused(fresh, tmp_path):
     (tmp_path / "file").touch()
     fresh.change("results", str(tmp_path / "file" / "results"))
     folder = tmp_path / "file"
-    refused(
+    check_refused(
         fresh.run("--cores", "2"),
         f"results is {folder}/results, but {folder} is not a folder you can write to; name another.",
     )
@@ -136,7 +136,7 @@ def disk(tmp_path):
 def test_a_read_only_results_folder_is_refused(fresh, disk):
     folder = disk(100, "ro")
     fresh.change("results", str(folder / "results"))
-    refused(
+    check_refused(
         fresh.run("--cores", "2"),
         f"results is {folder}/results, but {folder} is not a folder you can write to; name another.",
     )

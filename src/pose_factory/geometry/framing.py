@@ -1,8 +1,8 @@
 """Where a camera must stand so that a whole motion just fills its image, exactly and without iteration.
 
 A point p at camera-aligned offset (x, y, z) from the target (z towards the camera) is inside the margin when
-|x| / (d - z) <= (1 - margin) * tan(fov / 2), so the distance needed is the maximum of z + |x| / ((1 - margin) tan(fov /
-2)) over both image axes and all points: a maximum of linear functions, which the convex hull of the points attains.
+|x| / (d - z) <= (1 - margin) * tan(fov / 2). So the distance needed is the maximum, over both image axes and all
+points, of z + |x| / ((1 - margin) * tan(fov / 2)): a maximum of linear functions, which the points' hull attains.
 """
 
 from collections.abc import Iterable

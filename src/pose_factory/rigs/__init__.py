@@ -37,11 +37,6 @@ class RigMatch:
     prefix: str
     joints: Mapping[str, Bone]
 
-    @property
-    def not_annotated(self) -> list[str]:
-        """The canonical joints without a bone, in canonical order."""
-        return [name for name in JOINTS if name not in self.joints]
-
 
 def detect(bone_names: Sequence[str], tails_trusted: bool = False) -> RigMatch:
     """The rig map that fits an armature: all REQUIRED joints found, then the most joints, then the shortest prefix.
