@@ -18,9 +18,12 @@ include: "rules/render.smk"
 include: "rules/ground_truth.smk"
 include: "rules/track.smk"
 include: "rules/validate.smk"
+include: "rules/fuse.smk"
 include: "rules/review.smk"
 include: "rules/summarise.smk"
+include: "rules/videos.smk"
 include: "rules/dag.smk"
+include: "rules/models.smk"
 
 
 rule all:

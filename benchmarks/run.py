@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import association
 import bounding
 import stages
 
@@ -14,6 +15,7 @@ from pose_factory.sources import SUFFIXES
 
 FRAMES, SAMPLE = 500, 25
 AZIMUTHS = (0, 45, 100)
+PEOPLE = (1, 5, 50)
 
 
 def characters() -> dict[str, dict]:
@@ -35,7 +37,7 @@ def report_bounds(name: str, source: dict, say) -> None:
         scene.open_character(blend)
         seconds = bounding.compare(frames, sample)
         differing = [bounding.differing_pixels(blend, sample, azimuth, Path(folder)) for azimuth in AZIMUTHS]
-    say(f"\n{name}: {len(frames)} frames, {facts['vertices']} vertices, 8 cameras   CPU s   times ours")
+    say(f"\n{name}: {len(frames)} frames, {facts['people'][0]['vertices']} vertices, 8 cameras   CPU s   times ours")
     for way, what in (
         ("loop", f"(a) per camera, a loop over vertices (from {len(sample)} frames of one camera)"),
         ("vectorised", "(b) per camera, vectorised"),
@@ -46,6 +48,15 @@ def report_bounds(name: str, source: dict, say) -> None:
         say(f"  {what:75s} {value:8.3f} {value / seconds['hull']:10.3g}")
     assert not any(differing), f"{name}: images of (a) and (c) differ in {differing} pixels"
     say(f"  Images through the cameras of (a) and of (c): equal in every pixel, at azimuths {AZIMUTHS}.")
+
+
+def report_association(say) -> None:
+    """Print what it costs to tell who is who."""
+    say("\nWho is who, CPU ms a frame   step   costs   published costs   times ours")
+    for count in PEOPLE:
+        seconds = association.measure(count)
+        step, costs, published = (1000 * seconds[part] for part in ("step", "costs", "published"))
+        say(f"  {count:3d} people                {step:7.2f} {costs:7.2f} {published:17.2f} {published / costs:12.3g}")
 
 
 def report_stages(results: Path, say) -> None:
@@ -76,6 +87,7 @@ def main() -> None:
 
     for name, source in characters().items():
         report_bounds(name, source, say)
+    report_association(say)
     report_stages(Path(results), say)
     os._exit(0)  # a process that has used bpy may hang at its end
 

@@ -6,7 +6,9 @@ rule track:
         frames=rules.render.output.frames,
         facts=rules.render.output.facts,
     output:
-        view("tracks.parquet"),
+        tracks=view("tracks.parquet"),
+        people=view("people.parquet"),
+        report=view("tracking.json"),
     log:
         view("logs/track.log"),
     benchmark:
@@ -14,7 +16,7 @@ rule track:
     conda:
         "../envs/tracking.yaml"
     params:
-        settings=CONFIG["tracking"],
+        settings=TRACKING,
         code=code("track.py"),
     script:
         "../workflow/scripts/track.py"

@@ -61,6 +61,8 @@ install_packages() {
         "${pip[@]}" --index-url https://download.pytorch.org/whl/cpu torch
     fi
     "${pip[@]}" --editable '.[dev]'
+    # Tests and benchmarks load one file of it by its path; as a package it cannot be imported, so it needs nothing else.
+    "${pip[@]}" --no-deps phalp
 }
 
 warm_anny() {

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from characters import make
 
+from pose_factory.files import read_json
+from pose_factory.footage import RenderedFrames
 from workflow import Workflow
 
 _status = 1
@@ -47,6 +49,30 @@ def finished(tmp_path_factory) -> Workflow:
     run = workflow.run("--cores", "2")
     assert run.status == 0, run.console
     return workflow
+
+
+@pytest.fixture(scope="session")
+def person_view(tmp_path_factory) -> Path:
+    """A view, rendered and labelled, of a body that trackers find: dancing, from the front."""
+    workflow = Workflow.new(
+        tmp_path_factory.mktemp("person") / "repository",
+        {
+            "characters": {"eve": {"anny": {"phenotype": {"gender": 1.0}, "motion": "dance", "frames": 48, "fps": 24}}},
+            "cameras": {"resolution": [256, 256], "angles": {"front": 0}},
+            "render": {"samples": 1},
+        },
+    )
+    view = "results/eve/front"
+    run = workflow.run("--cores", "2", f"{view}/render.json", f"{view}/ground_truth.parquet")
+    assert run.status == 0, run.console
+    return workflow.root / view
+
+
+@pytest.fixture(scope="session")
+def person_film(person_view) -> RenderedFrames:
+    """The film of that view."""
+    facts = read_json(person_view / "render.json")
+    return RenderedFrames(person_view / "frames", facts["frames"], facts["fps"])
 
 
 @pytest.fixture

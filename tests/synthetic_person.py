@@ -40,7 +40,7 @@ def camera(azimuth: float = 0.0, size: int = 400) -> Camera:
     return Camera.look_at([4 * np.sin(angle), -4 * np.cos(angle), 1.4], [0, 0, 0.95], 600.0, size, size)
 
 
-def labels(world, view: Camera, frames=None, visibility=2) -> pd.DataFrame:
+def labels(world, view: Camera, frames=None, visibility=2, person=0) -> pd.DataFrame:
     """The ground truth table of `world` (F, 23, 3) in `view`."""
     frames = np.arange(1, len(world) + 1) if frames is None else np.asarray(frames)
     pixels, depth = view.project(world)
@@ -48,12 +48,13 @@ def labels(world, view: Camera, frames=None, visibility=2) -> pd.DataFrame:
     inside = view.inside(pixels)
     table = _long(frames, world, pixels)
     seen = np.where(annotated & inside, np.broadcast_to(visibility, annotated.shape), 0)
+    table.insert(1, "person", np.int32(person))
     return table.assign(
         time=table.frame / 30.0, depth=depth.ravel(), inside=inside.ravel(), visibility=seen.ravel().astype("int8")
     )
 
 
-def boxes(world, view: Camera, frames=None) -> pd.DataFrame:
+def boxes(world, view: Camera, frames=None, person=0) -> pd.DataFrame:
     """The boxes table: the joints' own box and 0.4 of its area."""
     frames = np.arange(1, len(world) + 1) if frames is None else np.asarray(frames)
     pixels = view.project(np.where(np.isfinite(world), world, rest_pose()))[0]
@@ -66,7 +67,7 @@ def boxes(world, view: Camera, frames=None) -> pd.DataFrame:
         "y_max": high[:, 1],
         "area": 0.4 * size.prod(-1),
     }
-    return pd.DataFrame({"frame": frames.astype("int32"), **columns})
+    return pd.DataFrame({"frame": frames.astype("int32"), "person": np.int32(person), **columns})
 
 
 def tracks(world, view: Camera, frames=None, track_id=1, confidence=0.9, provenance="detected") -> pd.DataFrame:

@@ -131,6 +131,37 @@ def test_a_character_is_a_full_description(folder):
     assert (body["motion"], body["frames"], body["fps"]) == ("walk", 24, 24.0)
 
 
+def test_a_scene_is_a_list_of_people(folder):
+    people = [{"character": "xbot", "to": [1, -2], "facing": 90}, {"character": "xbot", "from": [0.5, 1]}]
+    config = {"characters": {"crossing": {"people": people, "fps": 30}, "xbot": {"file": "X Bot.fbx"}}}
+    loaded = load(config, folder)
+    assert list(loaded["characters"]) == ["crossing", "xbot"] and loaded["members"] == {}
+    assert loaded["characters"]["crossing"] == {
+        "name": "crossing",
+        "people": [
+            {"character": "xbot", "from": [0.0, 0.0], "to": [1.0, -2.0], "facing": 90.0},
+            {"character": "xbot", "from": [0.5, 1.0]},
+        ],
+        "fps": 30.0,
+    }
+
+
+def test_who_stands_in_a_chosen_scene_is_known_though_not_chosen(folder):
+    characters = {
+        "xbot": {"file": "X Bot.fbx"},
+        "ada": BODY,
+        "ben": {"file": "/nowhere/ben.fbx"},
+        "crossing": {"people": [{"character": "ada"}, {"character": "xbot"}, {"character": "ada"}]},
+        "other": {"people": [{"character": "ben"}]},
+    }
+    loaded = load({"characters": characters, "only": ["crossing", "xbot"]}, folder)
+    assert list(loaded["characters"]) == loaded["only"] == ["crossing", "xbot"]
+    assert list(loaded["members"]) == ["ada"]
+    assert loaded["members"]["ada"] == load({"characters": characters, "only": "ada"}, folder)["characters"]["ada"]
+    gone = "characters.ben.file is a file that does not exist: /nowhere/ben.fbx."
+    assert sentence({"characters": characters, "only": "other"}, folder) == gone
+
+
 def test_a_tilde_is_the_home_folder(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder))
     config = {"results": "~/out/", "characters": {"xbot": {"file": "~/X Bot.fbx"}}}
@@ -180,7 +211,7 @@ def test_the_config_is_read_without_heavy_libraries():
     [
         ("camera", {}, " is not a known key; the nearest valid one is 'cameras'."),
         ("cameras.focal_lenght", 35, " is not a known key; the nearest valid one is 'focal_length'."),
-        ("tracking.zzz", 1, " is not a known key; use one of backend, min_detection_confidence, "),
+        ("tracking.zzz", 1, " is not a known key; use one of backend, mode, mediapipe, hmr2, association, "),
         ("cameras.angles.top.azimut", 1, " is not a known key; the nearest valid one is 'azimuth'"),
         ("characters.ada.anny.look.shoe", "#000000", " is not a known key; the nearest valid one is 'shoes'."),
         ("cameras", None, " is empty, but must be a mapping."),
@@ -224,18 +255,22 @@ def test_the_config_is_read_without_heavy_libraries():
         ("validation.ground_truth.triangulation_mm", 0, " is 0, but must be above 0."),
         ("results", "", " is empty, but must be the folder of everything that is made, without braces."),
         ("results", "out/{x}", " is 'out/{x}', but must be the folder of everything that is made, without braces."),
-        ("only", ["eda"], "[0] names 'eda', which is not a character; the nearest valid one is 'ada'."),
-        ("only", "eda", " names 'eda', which is not a character; the nearest valid one is 'ada'."),
+        ("only", ["eda"], "[0] names 'eda', which is not a character or a video; the nearest valid one is 'ada'."),
+        ("only", "eda", " names 'eda', which is not a character or a video; the nearest valid one is 'ada'."),
         ("only", [1], "[0] is 1, but must be text."),
-        ("only", {"ada": 1}, " is a mapping, but must be a list or text (the characters to run; empty for all)."),
+        ("only", {"ada": 1}, " is a mapping, but must be a list or text (the characters and videos to run; empty for"),
         ("characters", {}, " is empty; name at least one."),
         ("characters", None, " is empty, but must be a mapping (the characters, by name)."),
         ("characters", ["ada"], ' is ["ada"], but must be a mapping'),
         ("characters", {"X Bot": BODY}, ".X Bot is not a valid name; use letters, digits, '_' and '-'"),
         ("characters", {"dataset": BODY}, ".dataset is not a valid name; use letters, digits, '_' and '-' ('dataset'"),
         ("characters.Ada", BODY, " differs from another name only in upper and lower case."),
-        ("characters.ada", "X Bot.fbx", " is 'X Bot.fbx', but must be a mapping (a character: either a file or"),
-        ("characters.ada", {}, " has neither file nor anny; give it one of the two."),
+        (
+            "characters.ada",
+            "X Bot.fbx",
+            " is 'X Bot.fbx', but must be a mapping (a character: a file, an anny body, or",
+        ),
+        ("characters.ada", {}, " has none of file, anny and people; give it one of them."),
         ("characters.ada.yaw", 90, " is for characters from files; remove it."),
         ("characters.ada.anny.motion", "wlak", " is 'wlak'; the nearest valid one is 'walk'."),
         ("characters.ada.anny.frames", 0, " is 0, but must be at least 1 and at most 100000 (frames)."),
@@ -246,6 +281,17 @@ def test_the_config_is_read_without_heavy_libraries():
 def test_a_mistake_is_one_sentence_that_names_the_key(path, value, expected):
     """`expected` is how the sentence goes on after `path`."""
     assert sentence(nested(path, value)).startswith(path + expected)
+
+
+@pytest.mark.parametrize("smoothing", [{}, {"filter": "savitzky_golay"}])
+def test_a_filter_that_looks_into_the_future_does_not_go_with_causal_tracking(smoothing):
+    config = nested("tracking", {"mode": "causal", "smoothing": smoothing})
+    assert sentence(config) == (
+        "tracking.smoothing.filter is savitzky_golay, which looks into the future; with tracking.mode causal use "
+        "one_euro or none."
+    )
+    for settings_ in ({"mode": "batch", "smoothing": smoothing}, {"mode": "causal", "smoothing": {"filter": "none"}}):
+        load(nested("tracking", settings_), ROOT)
 
 
 def test_a_key_that_is_not_text_is_an_error():
@@ -271,9 +317,43 @@ def test_a_wrong_file_is_one_sentence_with_its_path(folder, file, expected):
     assert f"characters.x.file {expected.format(folder)}" in sentence({"characters": {"x": {"file": file}}}, folder)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("", {"people": []}, "people is empty; name at least one."),
+        ("", {"people": "ada"}, "people is 'ada', but must be a list (the people in it)."),
+        ("", {"file": "a.fbx"}, "file is not a known key; use one of people, fps, frames ("),
+        ("", {"scale": 2}, "scale is not a known key; use one of people, fps, frames."),
+        ("", {"fps": 0}, "fps is 0, but must be above 0 and at most 1000 (frames a second)."),
+        ("", {"frames": 0}, "frames is 0, but must be at least 1 and at most 100000 (frames)."),
+        ("[0]", {"character": "eda"}, "people[0].character is 'eda', which is not a character; the nearest valid"),
+        ("[0]", {"character": "s"}, "people[0].character is 's', which is a scene itself; name the characters in it."),
+        ("[0]", {"character": "t"}, "people[0].character is 't', which is a scene itself; name the characters in it."),
+        ("[0]", {"character": None}, "people[0].character is empty, but must be text (the name of a character)."),
+        ("[0]", {"form": [0, 0]}, "people[0].form is not a known key; the nearest valid one is 'from'."),
+        ("[0]", {"from": [0]}, "people[0].from is [0], but must have 2 values ([x, y] in metres)."),
+        ("[0]", {"to": [0, "a"]}, "people[0].to[1] is 'a', but must be a number (metres)."),
+        ("[0]", {"to": [0, 101]}, "people[0].to[1] is 101, but must be at least -100 and at most 100 (metres)."),
+        ("[0]", {"facing": 361}, "people[0].facing is 361, but must be at least -360 and at most 360 (degrees)."),
+    ],
+)
+def test_a_mistake_in_a_scene_is_one_sentence(path, value, expected):
+    scene, other = {"people": [{"character": "ada"}]}, {"people": [{"character": "ada"}]}
+    (scene["people"][0] if path else scene).update(value)
+    told = sentence({"characters": {"ada": BODY, "s": scene, "t": other}})
+    assert told.startswith(f"characters.s.{expected}")
+
+
+def test_a_scene_alone_and_people_without_a_character_are_mistakes():
+    told = sentence({"characters": {"s": {"people": [{"character": "ada"}]}}})
+    assert told == "characters.s.people[0].character is 'ada', which is not a character; add it beside the scene."
+    told = sentence({"characters": {"ada": BODY, "s": {"people": [{"from": [0, 0]}]}}})
+    assert told == "characters.s.people[0].character is missing."
+
+
 def test_a_character_with_both_sources_is_an_error(folder):
     config = {"characters": {"ada": {"anny": {}, "file": "X Bot.fbx"}}}
-    assert sentence(config, folder) == "characters.ada has both file and anny; give it one of the two."
+    assert sentence(config, folder) == "characters.ada has both file and anny; give it one of them."
 
 
 def test_a_config_without_characters_is_an_error():
@@ -307,11 +387,18 @@ ANYTHING = st.recursive(
 )
 
 
+PERSON = {"character": "ada", "from": [-1, 0], "to": [1, 0], "facing": 90}
+WITH_A_SCENE = {
+    **SHIPPED,
+    "characters": {**SHIPPED["characters"], "crossing": {"people": [PERSON], "fps": 24, "frames": 48}},
+}
+
+
 @example(path=("only",), value=[[]])
 @settings(deadline=None, derandomize=True, max_examples=300)
-@given(path=st.sampled_from([path for path in leaves(SHIPPED) if path]), value=ANYTHING)
+@given(path=st.sampled_from([path for path in leaves(WITH_A_SCENE) if path]), value=ANYTHING)
 def test_whatever_stands_in_the_place_of_a_setting_it_loads_or_is_one_sentence(path, value):
-    config = deepcopy(SHIPPED)
+    config = deepcopy(WITH_A_SCENE)
     inner = config
     for key in path[:-1]:
         inner = inner[key]

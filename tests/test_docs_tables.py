@@ -5,18 +5,26 @@ import re
 from pathlib import Path
 
 import bpy
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 import synthetic_person as person
 from characters import build_humanoid, write_blend
+from scripted import Film, Scripted, walker
 
-from pose_factory import tracking
 from pose_factory.blender import bounds, ground_truth, render, scene
 from pose_factory.blender.prepare import prepare
+from pose_factory.config import load
+from pose_factory.footage import Video
 from pose_factory.geometry.framing import frame_view
 from pose_factory.skeleton import JOINTS
+from pose_factory.tracking import output, session
+from pose_factory.tracking.people import PROVENANCES
+from pose_factory.tracking.views import fuse_views, fused_table, repair
+from pose_factory.validation.fusion_report import View, fusion_report
 from pose_factory.validation.ground_truth_check import check_character
-from pose_factory.validation.report import error_by_azimuth, error_by_joint, pool, summarise, validate_view
+from pose_factory.validation.report import GAPS, error_by_azimuth, error_by_joint, pool, summarise, validate_view
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "tables.md").read_text()
 ANGLE = {
@@ -29,7 +37,14 @@ ANGLE = {
     "framing": "each",
 }
 RENDER = {"engine": "cycles", "device": "cpu", "samples": 1, "denoise": False, "seed": 0}
-PLACEHOLDERS = {"{joint}": JOINTS, "{angle}": ["front", "left"], "{provenance}": ["detected", "interpolated"]}
+PLACEHOLDERS = {
+    "{joint}": JOINTS,
+    "{angle}": ["front", "left"],
+    "{provenance}": PROVENANCES,
+    "{reason}": [session.NOBODY, session.UNMATCHED, session.BEFORE, session.AFTER],
+    "{gap}": GAPS,
+    "{person}": ["0"],
+}
 JSON_TYPES = {"integer": int, "number": float, "string": str, "boolean": bool, "array": list, "null": type(None)}
 
 
@@ -41,11 +56,14 @@ def documented(file: str) -> dict[str, str]:
 
 
 def leaves(data: dict) -> list[tuple[str, object]]:
-    """(dotted key with placeholders, value) of all that is not an object itself."""
+    """(dotted key with placeholders, value) of all that is not an object itself, or a list of objects."""
     found = []
     for key, value in data.items():
         name = next((placeholder for placeholder, words in PLACEHOLDERS.items() if key in words), key)
-        inner = leaves(value) if isinstance(value, dict) else [("", value)]
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            name, inner = f"{name}[]", [leaf for item in value for leaf in leaves(item)]
+        else:
+            inner = leaves(value) if isinstance(value, dict) else [("", value)]
         found += [(f"{name}.{rest}".rstrip("."), leaf) for rest, leaf in inner]
     return found
 
@@ -60,7 +78,8 @@ def is_of(value, types: str) -> bool:
 def written(tmp_path_factory) -> dict[str, list]:
     """By file name: all that the code writes into it, for a small character and for synthetic people."""
     folder = tmp_path_factory.mktemp("character")
-    return {**of_a_character(folder), **of_synthetic_people()}
+    of_people = {**of_synthetic_people(), **of_tracking(), **of_fused_views()}
+    return {**of_a_character(folder), **of_people, **of_a_video(folder)}
 
 
 def of_a_character(folder: Path) -> dict[str, list]:
@@ -93,7 +112,7 @@ def of_synthetic_people() -> dict[str, list]:
     check = {"frames": 24, "reprojection_max_px": 0.001, "inside_silhouette": None}
     tables = {angle: (person.labels(world, camera), camera) for angle, camera in views.items()}
     tracks = {angle: person.tracks(world, camera) for angle, camera in views.items()}
-    nobody = tracking.table([])
+    nobody = tracks["front"][:0]
     scored = [
         validate_view(tables[angle][0], person.boxes(world, camera), track, JOINTS, camera, 24.0, {"coverage": 0.9})
         for angle, camera in views.items()
@@ -111,7 +130,6 @@ def of_synthetic_people() -> dict[str, list]:
     ]
     summary = summarise((("ada", "front", validation) for validation, _ in scored), {"ada": pooled[0]})
     return {
-        "tracks.parquet": [nobody],
         "validation.json": [validation for validation, _ in scored],
         "joints.parquet": [joints for _, joints in scored],
         "summary.parquet": [summary],
@@ -121,6 +139,50 @@ def of_synthetic_people() -> dict[str, list]:
         "ground_truth_check.json": [
             check_character(some, measured=dict.fromkeys(some, check)) for some in (tables, {"front": tables["front"]})
         ],
+    }
+
+
+def of_tracking() -> dict[str, list]:
+    """Of two people with gaps of every kind, one of whom leaps, and of nobody."""
+    config = {"characters": {"ada": {"anny": {}}}, "tracking": {"smoothing": {"filter": "none"}}}
+    settings = load(config, Path())["tracking"]
+    leaping = walker(-2.0)
+    leaping.joints[30, 0] += [1.0, 0, 0]
+    hidden = [{1, *range(20, 30), 60}, {40}]
+    written = {"tracks.parquet": [], "people.parquet": [], "tracking.json": []}
+    for backend in (Scripted([leaping, walker(2.0)], hidden, [{25}, set()]), Scripted([], [])):
+        followed = session.follow(Film(), backend, settings)
+        smoothed = output.smoothly(followed, Film(), backend, settings)
+        written["tracks.parquet"].append(output.tracks_table(smoothed, backend.joints))
+        written["people.parquet"].append(output.people_table(smoothed))
+        written["tracking.json"].append(output.report(followed, smoothed, Film.fps))
+    return written
+
+
+def of_a_video(folder: Path) -> dict[str, list]:
+    writer = cv2.VideoWriter(str(folder / "film.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, (64, 48))
+    for level in (50, 100):
+        writer.write(np.full((48, 64, 3), level, np.uint8))
+    writer.release()
+    video = Video(folder / "film.mp4")
+    assert len(list(video)) == 2
+    return {"video.json": [video.facts()]}
+
+
+def of_fused_views() -> dict[str, list]:
+    world, frames, settings = person.walk(24), np.arange(1, 25), {"outlier_limit": 0.05, "min_views": 2}
+    cameras = {angle: person.camera(azimuth) for angle, azimuth in (("front", 0), ("left", 270))}
+    tracks = [person.tracks(world, camera) for camera in cameras.values()]
+    views = {
+        angle: View(person.labels(world, camera), person.boxes(world, camera), track, track, JOINTS, camera)
+        for (angle, camera), track in zip(cameras.items(), tracks, strict=True)
+    }
+    people = fuse_views(tracks, list(cameras.values()), frames, True, settings)
+    alone = fuse_views(tracks[:1], [cameras["front"]], frames, True, settings)
+    return {
+        "fused.parquet": [fused_table(people, frames), fused_table([], frames)],
+        "repaired.parquet": [repair(tracks[0], people, 0, cameras["front"], frames, settings)],
+        "fusion.json": [fusion_report(people, views)[0], fusion_report(alone, {"front": views["front"]})[0]],
     }
 
 
@@ -143,7 +205,10 @@ def test_tables_have_the_documented_columns(written, file):
 def test_json_has_the_documented_keys(written, file):
     types = documented(file)
     found = [leaf for data in written[file] for leaf in leaves(data)]
-    assert {key for key, _ in found} == set(types)
+    # An empty list does not tell that it is one of objects.
+    keys = {key for key, value in found if value != [] or not any(name.startswith(f"{key}[].") for name in types)}
+    assert keys == set(types)
+    found = [(key, value) for key, value in found if key in keys]
     wrong = [(key, value) for key, value in found if not is_of(value, types[key])]
     assert wrong == []
     assert json.dumps(written[file], allow_nan=False)

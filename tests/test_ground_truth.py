@@ -35,6 +35,8 @@ class Doll:
     def __init__(self, folder, source: dict) -> None:
         self.blend = folder / "character.blend"
         self.facts = prepare(source, self.blend)
+        (person,) = self.facts["people"]
+        self.joints = person["joints"]
         scene.open_character(self.blend)
         self.bounds = bounds.measure(self.facts)
 
@@ -76,13 +78,14 @@ def test_every_frame_has_every_joint_where_the_camera_projects_it(doll):
     np.testing.assert_allclose(labels[["u", "v"]].to_numpy(), pixels)
     np.testing.assert_allclose(labels.depth, depth)
     np.testing.assert_allclose(np.diff(np.unique(labels.time)), 1 / doll.facts["fps"])
-    annotated = labels.joint.isin(list(doll.facts["joints"]))
+    annotated = labels.joint.isin(list(doll.joints))
     assert labels.x.notna().equals(annotated)
     assert (labels.visibility[~annotated] == 0).all()
     assert check["reprojection_max_px"] < 0.01
     assert check["inside_silhouette"] == 1
     check_view("front", check, *LIMITS)
     assert list(boxes.frame) == list(frames)
+    assert (labels.person == 0).all() and (boxes.person == 0).all()
 
 
 def test_box_holds_the_body_and_area_is_the_silhouettes(doll):
@@ -105,7 +108,7 @@ def test_box_holds_the_body_and_area_is_the_silhouettes(doll):
 def test_the_near_side_hides_the_far_side(doll):
     first = doll.facts["first_frame"]
     front = states(doll.label(doll.view(0), [first])[0], first)
-    assert all(front[joint] == 2 for joint in doll.facts["joints"])
+    assert all(front[joint] == 2 for joint in doll.joints)
     left_side = states(doll.label(doll.view(90, elevation=0), [first])[0], first)
     assert {left_side[joint] for joint in ("left_knee", "left_ankle", "left_hip")} == {2}
     assert left_side["left_shoulder"] == 1  # the T-pose's left arm points at the camera and hides it

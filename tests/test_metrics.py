@@ -184,6 +184,32 @@ def test_acceleration_does_not_reach_over_gaps():
     assert np.isnan(metrics.acceleration_error(truth[:2], truth[:2], frames[:2]))
 
 
+def test_jitter_of_a_cubic_and_of_a_parabola():
+    time = np.arange(12.0)[:, None, None]
+    still = np.broadcast_to(walk(1), (12, 23, 3))
+    wrist = np.arange(23)[:, None] == INDEX["left_wrist"]
+    only_wrist = everywhere(still) & wrist[:, 0]
+    frames = np.arange(12)
+    cubic = still + wrist * time**3 / 6 * [0.003, 0, 0.004]
+    assert metrics.jitter(cubic, frames, only_wrist) == pytest.approx(0.005)
+    assert metrics.jitter(cubic, frames) == pytest.approx(0.005 / 23)
+    assert metrics.jitter(cubic[::3], frames[::3], only_wrist[::3]) == pytest.approx(0.005), "whatever the step"
+    assert metrics.jitter(cubic + time**2, frames, only_wrist) == pytest.approx(0.005), "the hips move with it"
+    assert metrics.jitter(still + wrist * time**2 * 0.01, frames) == pytest.approx(0, abs=1e-12)
+    assert np.isnan(metrics.jitter(cubic[:3], frames[:3]))
+
+
+def test_people_put_end_to_end_do_not_touch():
+    truth = np.broadcast_to(walk(1), (8, 23, 3))
+    one = truth + np.arange(8.0)[:, None, None] ** 3 * np.linspace(0, 1, 23)[:, None]
+    both, frames = np.concatenate([one, 100 - 2 * one]), np.tile(np.arange(8), 2)
+    twice = np.concatenate([truth, truth])
+    for function, arguments in [(metrics.jitter, ()), (metrics.acceleration_error, (truth,))]:
+        alone = [function(person, *arguments, frames[:8]) for person in (one, 100 - 2 * one)]
+        together = function(both, *(twice for _ in arguments), frames)
+        assert together == pytest.approx(np.mean(alone))
+
+
 def exchanged(pixels, names):
     order = np.arange(23)
     for left, right in PAIRS:

@@ -30,9 +30,16 @@ FIRST_LAST_FPS = {
 }
 
 
+def facts_of(folder, path, **settings) -> dict:
+    """Prepare a file: what character.json says of the motion and of its one person, side by side."""
+    facts = prepare({"file": str(path), **settings}, folder / "character.blend")
+    (person,) = facts["people"]
+    return {**facts, **person}
+
+
 def opened(tmp_path, name: str, **settings):
     """Prepare a file of tests/characters.py and open the result."""
-    facts = prepare({"file": str(make(tmp_path, name)), **settings}, tmp_path / "character.blend")
+    facts = facts_of(tmp_path, make(tmp_path, name), **settings)
     scene.open_character(tmp_path / "character.blend")
     return facts
 
@@ -47,7 +54,7 @@ def edited(tmp_path):
 def prepared(tmp_path, path) -> dict:
     """Save what was edited, prepare it and open the result."""
     bpy.ops.wm.save_mainfile()
-    facts = prepare({"file": str(path)}, tmp_path / "character.blend")
+    facts = facts_of(tmp_path, path)
     scene.open_character(tmp_path / "character.blend")
     return facts
 
@@ -201,7 +208,7 @@ def test_what_is_hidden_on_the_artists_screen_but_rendered_is_filmed(tmp_path):
         o.hide_viewport = True
     hidden.hide_viewport = True
     bpy.ops.wm.save_mainfile()
-    facts = prepare({"file": str(path)}, tmp_path / "character.blend")
+    facts = facts_of(tmp_path, path)
     assert facts["height"] == pytest.approx(1.7, abs=0.1)
 
 
@@ -306,7 +313,7 @@ def test_the_scale_that_is_advised_mends_the_height(tmp_path, height, scale):
     with pytest.raises(PoseFactoryError, match="set `scale: ") as error:
         prepare({"file": str(path), "scale": scale}, tmp_path / "character.blend")
     advised = float(re.search(r"`scale: (\S+)`", str(error.value))[1])
-    mended = prepare({"file": str(path), "scale": advised}, tmp_path / "character.blend")
+    mended = facts_of(tmp_path, path, scale=advised)
     assert mended["height"] == pytest.approx(1.7, rel=0.05)
 
 
@@ -326,7 +333,7 @@ def test_props_and_lights_of_a_scene_are_left_out_and_said_so(tmp_path):
     bpy.ops.mesh.primitive_plane_add(size=50)
     bpy.ops.object.light_add(type="POINT")
     bpy.ops.wm.save_mainfile()
-    facts = prepare({"file": str(path)}, tmp_path / "character.blend")
+    facts = facts_of(tmp_path, path)
     assert any('"Plane" (mesh)' in warning for warning in facts["warnings"])
     scene.open_character(tmp_path / "character.blend")
     assert np.ptp(evaluate.vertices(evaluate.character_meshes()), axis=0).max() < 3

@@ -19,7 +19,7 @@ def validate(table, truth=None, world=WORLD, at=AT, thresholds=None, fps=30.0, j
     truth = labels(world, at) if truth is None else truth
     validation, joints = report.validate_view(truth, boxes(world, at), table, joint_set, at, fps, thresholds or {})
     json.dumps(validation, allow_nan=False)
-    assert joints.joint.tolist() == JOINTS
+    assert joints.joint.tolist() == JOINTS and (joints.person == 0).all()
     return validation, joints
 
 
@@ -38,7 +38,8 @@ def test_a_perfect_tracker():
         tracks(WORLD, AT), thresholds={"coverage": 1, "pck_05": 1, "ap": 1, "mpjpe_mm": 0.001}
     )
     assert validation["passed"] and validation["failures"] == []
-    assert validation["coverage"] == 1
+    assert validation["coverage"] == 1 and validation["detected_coverage"] == 1
+    assert validation["by_gap"] == {}
     assert validation["azimuth"] == 45
     assert validation["joint_set"] == JOINTS
     pooled = report.pool({"front": view_of(tracks(WORLD, AT))}, 30.0)
@@ -59,7 +60,7 @@ def test_rig_bias_is_told_from_error():
     assert scores["mpjpe_mm"] < 1e-3
     assert scores["oks_mean"] == pytest.approx(1, abs=1e-6)
     found = validation["rig_bias_mm"]
-    np.testing.assert_allclose([found[joint] for joint in JOINTS], offsets, atol=1e-3)
+    np.testing.assert_allclose([found["0"][joint] for joint in JOINTS], offsets, atol=1e-3)
     assert "hip" in found["frame"]
     np.testing.assert_allclose(joints[["rig_bias_x_mm", "rig_bias_y_mm", "rig_bias_z_mm"]], offsets, atol=1e-3)
 
@@ -73,13 +74,13 @@ def test_a_views_own_error_is_not_taken_for_rig_bias():
     }
     views["wrong"] = view_of(tracks(shifted, AT), world)
     pooled = report.pool(views, 30.0)
-    assert np.linalg.norm(pooled["offset_mm"]["nose"]) < 20
+    assert np.linalg.norm(pooled["offset_mm"]["0"]["nose"]) < 20
     scores = pooled["without_rig_bias"]
     assert scores["wrong"]["mpjpe_mm"] == pytest.approx(200 / 23, rel=0.1)
     assert scores["at_0"]["mpjpe_mm"] < 1
 
 
-def test_a_pool_takes_each_views_longest_track_and_views_without_any():
+def test_a_pool_takes_the_nearest_poses_and_views_without_any():
     seen, offsets = biased(WORLD)
     passer_by = tracks(WORLD + [0.5, 0, 0], AT, track_id=0)
     views = {
@@ -87,7 +88,7 @@ def test_a_pool_takes_each_views_longest_track_and_views_without_any():
         "empty": view_of(tracks(seen, AT).iloc[:0]),
     }
     pooled = report.pool(views, 30.0)
-    np.testing.assert_allclose([pooled["offset_mm"][joint] for joint in JOINTS], offsets, atol=1e-3)
+    np.testing.assert_allclose([pooled["offset_mm"]["0"][joint] for joint in JOINTS], offsets, atol=1e-3)
     assert pooled["without_rig_bias"]["crowded"]["pck_10"] == 1
     assert pooled["without_rig_bias"]["empty"]["pck_10"] == 0
     assert pooled["without_rig_bias"]["empty"]["mpjpe_mm"] is None
@@ -100,11 +101,11 @@ def test_a_pool_of_too_few_frames_says_so():
     views = {azimuth: view_of(tracks(world, camera(azimuth)), world, camera(azimuth)) for azimuth in (0, 90)}
     pooled = report.pool(views, 30.0)
     assert f"it takes {rig_bias.MIN_FRAMES} frames" in pooled["note"]
-    assert list(pooled["offset_mm"]) == ["frame"] and pooled["spread_mm"] == {} and pooled["frames"] == {}
+    assert pooled["offset_mm"]["0"] == pooled["spread_mm"]["0"] == pooled["frames"]["0"] == {}
     assert {value for scores in pooled["without_rig_bias"].values() for value in scores.values()} == {None}
     world = WORLD[:few]
     views = {azimuth: view_of(tracks(world, camera(azimuth)), world, camera(azimuth)) for azimuth in (0, 90)}
-    assert set(report.pool(views, 30.0)["frames"].values()) == {rig_bias.MIN_FRAMES}
+    assert set(report.pool(views, 30.0)["frames"]["0"].values()) == {rig_bias.MIN_FRAMES}
 
 
 def test_missed_frames_cost_scores_but_not_errors():
@@ -166,11 +167,12 @@ def test_acceleration_is_per_second_squared_whatever_the_frame_step():
 @pytest.mark.parametrize("table", [tracks(WORLD, AT).iloc[:0], pd.DataFrame(columns=tracks(WORLD, AT).columns)])
 def test_no_detection_at_all(table):
     validation, joints = validate(table, thresholds={"coverage": 0.9, "pck_10": 0.8})
-    assert validation["coverage"] == 0
-    assert validation["scored_track"] is None and validation["tracks"] == 0
-    scores = validation["as_labelled"]
-    assert {name: scores[name] for name in report.AT_LEAST if name in scores} == dict.fromkeys(report.AT_LEAST[1:], 0)
+    scores = {**validation, **validation["as_labelled"], **validation["identity"]}
+    assert {name: scores[name] for name in report.AT_LEAST} == dict.fromkeys(report.AT_LEAST, 0)
     assert {scores[name] for name in report.AT_MOST} == {None}
+    assert (scores["tracks"], scores["misses"], scores["false_positives"]) == (0, 40, 0)
+    assert validation["people"]["0"]["tracks"] == []
+    assert validation["by_gap"] == {">30": {**validation["by_visibility"]["visible"], "frames": 40, "coverage": 0}}
     assert validation["joint_set"] == JOINTS and validation["by_provenance"] == {}
     assert validation["by_joint"] == dict.fromkeys(JOINTS, {"mpjpe_mm": None, "pck_10": 0})
     assert validation["failures"] == ["coverage 0 is below 0.9", "pck_10 0 is below 0.8"]
@@ -181,14 +183,16 @@ def test_one_frame():
     validation, _ = validate(tracks(WORLD[:1], AT), world=WORLD[:1])
     assert validation["as_labelled"]["mpjpe_mm"] == pytest.approx(0, abs=1e-9)
     assert validation["as_labelled"]["acceleration_error_m_per_s2"] is None
-    assert list(validation["rig_bias_mm"]) == ["frame"]
+    assert validation["rig_bias_mm"]["0"] == {}
+    assert set(validation["coherence"].values()) == {None}
 
 
 def test_no_annotated_joint():
     nobody = np.full_like(WORLD, np.nan)
     validation, _ = validate(tracks(WORLD, AT), labels(nobody, AT), world=nobody)
-    assert validation["coverage"] == 1
+    assert validation["coverage"] is None, "nobody can be told to be there"
     assert set(validation["as_labelled"].values()) == {None}
+    assert validation["identity"]["idf1"] is None and validation["identity"]["objects"] == 0
 
 
 def test_one_annotated_joint():
@@ -210,13 +214,16 @@ def test_joints_the_tracker_does_not_give_are_not_scored():
     assert joints.set_index("joint").n_labelled["spine"] == 0
 
 
-def test_the_longest_track_is_scored():
+def test_the_nearest_pose_is_scored_and_others_are_false_positives():
     short, long = tracks(WORLD + [0.5, 0, 0], AT, track_id=3), tracks(WORLD, AT, track_id=7)
-    validation, _ = validate(pd.concat([short[short.frame < 20], long]))
-    assert (validation["tracks"], validation["scored_track"]) == (2, 7)
-    assert validation["as_labelled"]["pck_10"] == 1
-    tie, _ = validate(pd.concat([long, tracks(WORLD, AT, track_id=2)]))
-    assert tie["scored_track"] == 2
+    validation, _ = validate(pd.concat([short[short.frame <= 20], long]))
+    assert validation["tracks"] == 2 and validation["people"]["0"]["tracks"] == [7]
+    scores, identity = validation["as_labelled"], validation["identity"]
+    assert scores["pck_10"] == 1
+    assert scores["ap"] == pytest.approx(40 / 60), "of equally sure poses the wrong ones count first"
+    assert identity["false_positives"] == 20 and identity["misses"] == identity["switches"] == 0
+    assert identity["mota"] == pytest.approx(1 - 20 / 40)
+    assert identity["idf1"] == pytest.approx(2 * 40 / (40 + 60))
 
 
 def test_tables_that_do_not_fit_are_refused():
@@ -229,6 +236,8 @@ def test_tables_that_do_not_fit_are_refused():
         validate(table.assign(joint="tail"))
     with pytest.raises(PoseFactoryError, match="two rows"):
         validate(pd.concat([table, table]))
+    with pytest.raises(PoseFactoryError, match="lacks a person in some"):
+        validate(table, pd.concat([truth, truth[truth.frame > 3].assign(person=1)]))
     with pytest.raises(PoseFactoryError, match="Frame 6 has labelled joints but no box"):
         report.validate_view(truth, boxes(WORLD[:5], AT), table, JOINTS, AT, 30.0, {})
 
@@ -278,6 +287,6 @@ def test_summaries():
     ]
     assert report.error_by_joint(pd.concat(parts)).mpjpe_visible_mm[0] == pytest.approx((10 + 2 * 40) / 3)
 
-    np.testing.assert_allclose([pooled["a"]["offset_mm"][joint] for joint in JOINTS], offsets, atol=1e-3)
-    assert set(pooled["a"]["frames"].values()) == {80}
+    np.testing.assert_allclose([pooled["a"]["offset_mm"]["0"][joint] for joint in JOINTS], offsets, atol=1e-3)
+    assert set(pooled["a"]["frames"]["0"].values()) == {80}
     json.dumps(pooled, allow_nan=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pose_factory.hmr2 import models
 from workflow import Workflow, jobs
 
 CHARACTERS, ANGLES = ("doll", "xbot"), ("front", "left")
@@ -20,13 +21,13 @@ def after(*, rules: str = "", per_character: str = "", characters=CHARACTERS, an
     return jobs(rules, characters, angles) | jobs(per_character, characters) | SUMMARY
 
 
-TRACKED = after(rules="track validate overlay", per_character="rig_bias contact_sheet")
-RENDERED = after(rules="render track validate overlay", per_character="rig_bias contact_sheet")
+TRACKED = after(rules="track validate overlay", per_character="fuse rig_bias contact_sheet")
+RENDERED = after(rules="render track validate overlay", per_character="fuse rig_bias contact_sheet")
 SCORED = after(rules="validate", per_character="contact_sheet")
-LABELLED = after(rules="ground_truth validate overlay", per_character="check_ground_truth rig_bias contact_sheet")
+LABELLED = after(rules="ground_truth validate overlay", per_character="check_ground_truth fuse rig_bias contact_sheet")
 FRAMED = after(
     rules="camera render ground_truth track validate overlay",
-    per_character="check_ground_truth rig_bias contact_sheet",
+    per_character="check_ground_truth fuse rig_bias contact_sheet",
 )
 BOUNDED = FRAMED | jobs("bounds", CHARACTERS)
 PREPARED = BOUNDED | jobs("prepare", CHARACTERS)
@@ -76,7 +77,7 @@ def test_comments_docstrings_and_formatting_make_nothing_stale(workflow):
             after(per_character="check_ground_truth"),
         ),
         # script -> tracking -> tracking.mediapipe_pose, which is imported by name
-        ("src/pose_factory/tracking/mediapipe_pose.py", "tracking.table(rows)", "tracking.table(list(rows))", TRACKED),
+        ("src/pose_factory/tracking/mediapipe_pose.py", "BOX_MARGIN = 0.1", "BOX_MARGIN = 0.2", TRACKED),
         # script -> review.overlay -> review.text
         (
             "src/pose_factory/review/text.py",
@@ -103,7 +104,10 @@ def test_changed_code_makes_the_results_of_the_rules_that_run_it_stale(workflow,
     [
         ("render.samples", 2, RENDERED),
         ("render.seed", 1, RENDERED),
-        ("tracking.min_detection_confidence", 0.4, TRACKED),
+        ("tracking.mediapipe.pose_confidence", 0.4, TRACKED),
+        ("tracking.fill.predicted_limit", 10, TRACKED),
+        ("tracking.hmr2.batch", 8, NOTHING),  # mediapipe tracks
+        ("fusion.min_views", 3, jobs("fuse", CHARACTERS)),
         ("validation.thresholds.mpjpe_mm", 120, SCORED),
         ("validation.ground_truth.triangulation_mm", 2.0, LABELLED),
         ("cameras.margin", 0.2, FRAMED),
@@ -116,6 +120,22 @@ def test_a_changed_setting_makes_what_depends_on_it_stale(workflow, path, value,
     assert workflow.plan() == expected
 
 
+def test_a_backends_settings_count_where_it_tracks_and_mediapipes_where_hmr2_has_its_boxes(workflow):
+    for name in (*models.ARCHIVE.files, models.BODIES[0]):  # they must be there, and are not read
+        (workflow.root / "models" / name).parent.mkdir(parents=True, exist_ok=True)
+        (workflow.root / "models" / name).touch()
+    workflow.change("tracking.backend", "hmr2")
+    assert workflow.plan() == TRACKED
+    touched = workflow.run("--cores", "2", "--touch")  # as if it had tracked
+    assert touched.status == 0, touched.console
+    assert workflow.plan() == NOTHING
+    workflow.change("tracking.hmr2.batch", 8)
+    assert workflow.plan() == TRACKED
+    workflow.change("tracking.hmr2.batch", 16)
+    workflow.change("tracking.mediapipe.pose_confidence", 0.4)
+    assert workflow.plan() == TRACKED
+
+
 def test_the_same_settings_written_otherwise_make_nothing_stale(workflow):
     workflow.change("render.seed", 0)  # the default
     workflow.change("cameras.angles", {"front": 0.0, "left": {"azimuth": 270}})
@@ -124,7 +144,7 @@ def test_the_same_settings_written_otherwise_make_nothing_stale(workflow):
 
 def test_a_camera_angle_less_only_summarises_again(workflow):
     workflow.change("cameras.angles", {"front": 0})
-    assert workflow.plan() == after(per_character="check_ground_truth rig_bias contact_sheet")
+    assert workflow.plan() == after(per_character="check_ground_truth fuse rig_bias contact_sheet")
 
 
 def test_a_character_less_only_summarises_again(workflow):
@@ -167,10 +187,13 @@ def test_a_touched_character_of_the_same_content_is_not_made_again(workflow, sou
         ("review/xbot.png", {"contact_sheet xbot"}),
         ("doll/left/overlay.mp4", {"overlay doll left"}),
         ("dataset/summary.csv", SUMMARY),
+        ("doll/left/repaired.parquet", {"fuse doll"}),
         ("doll/left/validation.json", {"validate doll left", "contact_sheet doll"} | SUMMARY),
         (
             "doll/left/tracks.parquet",
-            jobs("track validate overlay", ["doll"], ["left"]) | jobs("rig_bias contact_sheet", ["doll"]) | SUMMARY,
+            jobs("track validate overlay", ["doll"], ["left"])
+            | jobs("fuse rig_bias contact_sheet", ["doll"])
+            | SUMMARY,
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic_person import camera, labels, walk
 
@@ -71,6 +72,43 @@ def test_consistent_labels_pass():
     assert result["triangulation"]["max_mm"] < 1e-5
     assert result["views"]["at_0"]["inside_silhouette"] == 0.97
     assert max(view["projection_max_px"] for view in result["views"].values()) < 1e-9
+
+
+def people(worlds, azimuths=(0, 90, 225)):
+    """Views of several people at once, their tables' rows in no order of people."""
+    return {
+        f"at_{azimuth}": (
+            pd.concat([labels(world, camera(azimuth), person=index) for index, world in enumerate(worlds)]),
+            camera(azimuth),
+        )
+        for azimuth in azimuths
+    }
+
+
+def test_labels_of_several_people_are_each_checked():
+    result = check_character(people([walk(5), walk(5, seed=1) + [1, 0, 0]]))
+    assert (result["people"], result["frames"]) == (2, 5)
+    assert result["triangulation"]["max_mm"] < 1e-5
+    assert check_character(ring(walk(5)))["people"] == 1
+
+
+def test_people_mixed_up_in_one_view_are_caught():
+    worlds = [walk(5), walk(5, seed=1) + [1, 0, 0]]
+    views = {**people(worlds), "at_90": people(worlds[::-1], [90])["at_90"]}
+    with pytest.raises(PoseFactoryError, match="'at_90' has .* mm between its joints"):
+        check_character(views)
+
+
+def test_a_person_that_a_view_or_a_frame_lacks_is_caught():
+    worlds = [walk(5), walk(5, seed=1) + [1, 0, 0]]
+    views = {**people(worlds), "at_90": people(worlds[:1], [90])["at_90"]}
+    with pytest.raises(PoseFactoryError, match="different people"):
+        check_character(views)
+    views = people(worlds)
+    table, view = views["at_0"]
+    for missing in (table[(table.frame != 2) | (table.person != 1)], table[table.frame != 2 + 2 * table.person]):
+        with pytest.raises(PoseFactoryError, match="'at_0' lacks"):
+            check_character({**views, "at_0": (missing, view)})
 
 
 def test_one_view_cannot_be_triangulated_and_says_so():

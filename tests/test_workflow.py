@@ -19,14 +19,14 @@ CHARACTERS, ANGLES = ("doll", "xbot"), ("front", "left")
 VIEWS = [f"{character}/{angle}" for character in CHARACTERS for angle in ANGLES]
 TABLES = {
     "ground_truth.parquet": {
-        "schema": "ground_truth/1",
-        **{"frame": "int32", "time": "float64", "joint": "str"},
+        "schema": "ground_truth/2",
+        **{"frame": "int32", "person": "int32", "time": "float64", "joint": "str"},
         **dict.fromkeys(["x", "y", "z", "u", "v", "depth"], "float64"),
         **{"inside": "bool", "visibility": "int8"},
     },
     "boxes.parquet": {
-        "schema": "boxes/1",
-        "frame": "int32",
+        "schema": "boxes/2",
+        **{"frame": "int32", "person": "int32"},
         **dict.fromkeys(["x_min", "y_min", "x_max", "y_max", "area"], "float64"),
     },
     "tracks.parquet": {
@@ -35,18 +35,28 @@ TABLES = {
         **dict.fromkeys(["u", "v", "x", "y", "z", "confidence"], "float64"),
         "provenance": "str",
     },
+    "people.parquet": {
+        "schema": "people/1",
+        **{"frame": "int32", "track_id": "int32", "provenance": "str", "reason": "str", "score": "float64"},
+        **dict.fromkeys(["x_min", "y_min", "x_max", "y_max"], "float64"),
+        **dict.fromkeys(["translation_x", "translation_y", "translation_z"], "float64"),
+        **{"rotations": "object", "shape": "object"},
+    },
 }
+TABLES["repaired.parquet"] = TABLES["tracks.parquet"] | {"schema": "repaired/1"}
 
 
 # What a run makes
 
 
 def test_a_run_makes_everything_and_nothing_unfinished(finished):
-    per_view = ["camera.json", "frames", "render.json", *TABLES, "joints.parquet", "validation.json", "overlay.mp4"]
+    per_view = ["camera.json", "frames", "render.json", *TABLES, "tracking.json"]
+    per_view += ["joints.parquet", "validation.json", "overlay.mp4"]
     per_character = ["character.blend", "character.json", "bounds.json", "ground_truth_check.json", "rig_bias.json"]
+    per_character += ["fused.parquet", "fusion.json"]
     expected = [f"{view}/{name}" for view in VIEWS for name in per_view]
     expected += [f"{character}/{name}" for character in CHARACTERS for name in per_character]
-    expected += [f"review/{character}.png" for character in CHARACTERS]
+    expected += [f"review/{character}{name}" for character in CHARACTERS for name in (".png", "_fused.svg")]
     expected += ["dataset/summary.parquet", "dataset/summary.csv"]
     expected += ["review/error_by_azimuth.svg", "review/error_by_joint.svg"]
     assert set(expected) <= set(finished.results("**/*"))
@@ -99,7 +109,7 @@ def test_the_summary_has_a_row_a_view_and_is_the_same_as_csv(finished):
     assert set(summary.frames) == {2}
     lines = (folder / "summary.csv").read_text().splitlines()
     assert lines[0].split(",") == list(summary.columns) and len(lines) == 1 + len(VIEWS)
-    assert read_about(folder / "summary.parquet")["schema"] == "summary/1"
+    assert read_about(folder / "summary.parquet")["schema"] == "summary/2"
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -127,7 +137,7 @@ def test_every_job_leaves_a_log_and_a_benchmark(finished):
     for kind in ("logs/*.log", "benchmarks/*.tsv"):
         names = [name.rsplit("/", 1)[1].split(".")[0] for name in finished.results(f"**/{kind}")]
         assert {name: names.count(name) for name in names} == {
-            **dict.fromkeys(["prepare", "bounds", "check_ground_truth", "rig_bias", "contact_sheet"], 2),
+            **dict.fromkeys(["prepare", "bounds", "check_ground_truth", "fuse", "rig_bias", "contact_sheet"], 2),
             **dict.fromkeys(["camera", "render", "ground_truth", "track", "validate", "overlay"], 4),
             "summarise": 1,
         }
@@ -142,7 +152,7 @@ def test_a_second_run_has_nothing_to_do(finished):
 
 def test_only_filters_characters_before_the_jobs_are_known(fresh):
     per_view = jobs("camera render ground_truth track validate overlay", ["xbot"], ANGLES)
-    per_character = jobs("prepare bounds check_ground_truth rig_bias contact_sheet", ["xbot"])
+    per_character = jobs("prepare bounds check_ground_truth fuse rig_bias contact_sheet", ["xbot"])
     assert fresh.plan("--config", "only=[xbot]") == per_view | per_character | {"summarise"}
 
 
@@ -161,7 +171,7 @@ def test_another_camera_angle_leaves_the_bounds_and_the_other_views_alone(finish
     workflow = finished.copy(tmp_path / "copy")
     workflow.change("cameras.angles.above", {"azimuth": 20, "elevation": 40})
     of_new_view = jobs("camera render ground_truth track validate overlay", CHARACTERS, ["above"])
-    of_all_views = jobs("check_ground_truth rig_bias contact_sheet", CHARACTERS)
+    of_all_views = jobs("check_ground_truth fuse rig_bias contact_sheet", CHARACTERS)
     assert workflow.plan() == of_new_view | of_all_views | {"summarise"}
 
 
@@ -229,9 +239,9 @@ def test_dag_draws_the_rules_and_the_jobs_coloured_by_what_would_run(finished, t
     drawn = {name: ElementTree.parse(review / name).getroot() for name in ("rulegraph.svg", "jobgraph.svg")}
     texts = {name: [element.text for element in svg.findall(".//{*}text")] for name, svg in drawn.items()}
     assert {"prepare", "render", "summarise"} <= set(texts["rulegraph.svg"])
-    assert "34 fresh" in texts["jobgraph.svg"] and "2 would run" in texts["jobgraph.svg"]
+    assert "36 fresh" in texts["jobgraph.svg"] and "2 would run" in texts["jobgraph.svg"]
     colours = [element.get("fill") for element in drawn["jobgraph.svg"].findall(".//{*}path")]
-    assert colours.count("#d7f0dc") >= 34 and colours.count("#ffe8b8") >= 2
+    assert colours.count("#d7f0dc") >= 36 and colours.count("#ffe8b8") >= 2
 
 
 # A wrong config is told before anything runs
@@ -248,7 +258,11 @@ def test_dag_draws_the_rules_and_the_jobs_coloured_by_what_would_run(finished, t
             "/nowhere/x.fbx",
             "Config: characters.xbot.file is a file that does not exist: /nowhere/x.fbx",
         ),
-        ("only", ["xbod"], "Config: only[0] names 'xbod', which is not a character; the nearest valid one is 'xbot'."),
+        (
+            "only",
+            ["xbod"],
+            "Config: only[0] names 'xbod', which is not a character or a video; the nearest valid one is 'xbot'.",
+        ),
     ],
 )
 def test_a_wrong_config_is_one_sentence_and_no_job(fresh, path, value, sentence):

@@ -35,39 +35,52 @@ _LIMITS = {
     "maximum": "at most {}",
     "exclusiveMaximum": "below {}",
 }
-_NAME_RULE = "use letters, digits, '_' and '-' ('dataset' and 'review' are taken)"
+_NAME_RULE = "use letters, digits, '_' and '-' ('dataset', 'review' and 'videos' are taken)"
+_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv")
 
 Problem = tuple[tuple, str]  # the path of keys and indices in the config, and the sentence without its full stop
 
 
 def load(config: dict, root: Path) -> dict:
-    """The config of a run: validated, with every default filled in and only the chosen characters.
+    """The config of a run: validated, with every default filled in and only what is chosen of characters and videos.
 
-    Relative character files are looked for in the folder `root`. In the result `characters` maps each chosen name to
+    Relative files are looked for in the folder `root`. In the result `characters` maps each chosen name to
     {name, file (absolute path) or None, anny (full description) or None, action, scale, yaw (degrees), source,
-    licence}; `cameras` maps each camera angle's name to {name, azimuth, elevation (degrees), focal_length,
-    sensor_width (mm), margin, resolution, framing}; `only` lists the chosen names. Raises PoseFactoryError for the
-    mistake that comes first in the file, with the number of the others.
+    licence} or, where it is a scene, to {name, people: [{character, from (metres)}]} with `to` (metres) and `facing`
+    (degrees) of a person, `fps` and `frames` where they are set; `members` are the characters that are not chosen but
+    stand in a chosen scene; `cameras` maps each camera angle's name to {name, azimuth, elevation (degrees),
+    focal_length, sensor_width (mm), margin, resolution, framing}; `videos` maps each chosen name to its file's absolute
+    path; `only` lists the chosen names. Raises PoseFactoryError for the mistake that comes first in the file, with the
+    number of the others.
     """
     schema = json.loads(SCHEMA_PATH.read_text())
-    problems = _schema_problems(config, schema) + list(_character_problems(config, root))
+    problems = _schema_problems(config, schema) + list(_name_problems(config))
+    problems += [*_character_problems(config, root), *_video_problems(config, root)]
+    problems += _tracking_problems(config, schema)
     if problems:
         _, sentence = min(problems, key=lambda problem: _position(config, problem[0]))
         others = len(problems) - 1
         more = f" (and {others} more problem{'s' if others > 1 else ''})" if others else ""
         raise PoseFactoryError(f"Config: {sentence}{more}.")
     filled = _fill(config, schema, schema["$defs"])
-    chosen = _chosen(config) or list(filled["characters"])
+    characters = filled["characters"]
+    videos = filled["videos"]
+    chosen = _chosen(config) or [*characters, *videos]
+    members = [name for name in _with_members(characters, chosen) if name not in chosen]
     return {
         **filled,
         "results": os.path.normpath(os.path.expanduser(filled["results"])),
         "only": chosen,
-        "characters": {name: _character(name, filled["characters"][name], root) for name in chosen},
+        "characters": {name: _character(name, characters[name], root) for name in chosen if name in characters},
+        "members": {name: _character(name, characters[name], root) for name in members},
+        "videos": {name: str(_resolve(videos[name], root)) for name in chosen if name in videos},
         "cameras": _cameras(filled["cameras"], schema["properties"]["cameras"]["properties"]["angles"]["default"]),
     }
 
 
 def _character(name: str, character: dict, root: Path) -> dict:
+    if "people" in character:
+        return {"name": name, **character}
     file = _resolve(character["file"], root) if "file" in character else None
     return {"name": name, "anny": None, **character, "file": file and str(file)}
 
@@ -89,12 +102,30 @@ def _resolve(file: str, root: Path) -> Path:
 
 def _chosen(config: dict) -> list:
     only = config.get("only", [])
-    return list(dict.fromkeys(name for name in ([only] if isinstance(only, str) else only) if isinstance(name, str)))
+    names = [only] if isinstance(only, str) else only if isinstance(only, list) else []
+    return list(dict.fromkeys(name for name in names if isinstance(name, str)))
+
+
+def _with_members(characters: dict, names: Iterable[str]) -> list[str]:
+    """The `names`, and the characters that stand in those of them that are scenes."""
+    members = [member for name in names for _, member in _people(characters.get(name))]
+    return list(dict.fromkeys([*names, *members]))
+
+
+def _people(character: Any) -> Iterator[tuple[int, str]]:
+    """The index and character of each person of a scene, as far as it is well-formed; nobody of other characters."""
+    people = character.get("people") if isinstance(character, dict) else None
+    for index, person in enumerate(people if isinstance(people, list) else []):
+        if isinstance(person, dict) and isinstance(person.get("character"), str):
+            yield index, person["character"]
 
 
 def _fill(value: Any, schema: dict, definitions: dict) -> Any:
     """`value` with the schema's defaults, its keys in the schema's order, and one Python type per kind of number."""
     schema = _dereference(schema, definitions)
+    if "else" in schema:
+        branch = "then" if all(key in value for key in schema["if"]["required"]) else "else"
+        schema = _dereference(schema[branch], definitions)
     types = schema.get("type", [])
     if isinstance(value, dict):
         known = {key: _dereference(item, definitions) for key, item in schema.get("properties", {}).items()}
@@ -106,7 +137,7 @@ def _fill(value: Any, schema: dict, definitions: dict) -> Any:
         return [_fill(item, schema.get("items", {}), definitions) for item in value]
     if _is_number(value) and "number" in types:
         return float(value)
-    return int(value) if "integer" in types else value
+    return int(value) if _is_number(value) and "integer" in types else value
 
 
 def _dereference(schema: dict, definitions: dict) -> dict:
@@ -118,36 +149,73 @@ def _dereference(schema: dict, definitions: dict) -> dict:
 # Finding the problems
 
 
+def _name_problems(config: dict) -> Iterator[Problem]:
+    """Names that only others show to be wrong. As with all that a schema cannot see, the config may be of any shape:
+    what is malformed is the schema's to report."""
+    only = config.get("only", [])
+    sections = {section: config.get(section, {}) for section in ("characters", "videos")}
+    if not all(isinstance(named, dict) for named in sections.values()) or not isinstance(only, list | str):
+        return
+    names = [(section, name) for section, named in sections.items() for name in named if isinstance(name, str)]
+    # results/ada and results/Ada are one folder on the file systems of macOS and Windows
+    for index, (section, name) in enumerate(names):
+        earlier = [other for _, other in names[:index]]
+        if name in earlier:
+            yield (section, name), f"{section}.{name} has the name of a character; give it another"
+        elif name.lower() in [other.lower() for other in earlier]:
+            yield (section, name), f"{section}.{name} differs from another name only in upper and lower case"
+    for index, name in enumerate([only] if isinstance(only, str) else only):
+        valid = [known for _, known in names]
+        if isinstance(name, str) and name not in valid:
+            path, what = ("only",) if isinstance(only, str) else ("only", index), "not a character or a video"
+            yield path, f"{_dotted(path)} names '{name}', which is {what}; {_nearest(name, valid)}"
+
+
+def _video_problems(config: dict, root: Path) -> Iterator[Problem]:
+    videos, chosen = config.get("videos"), _chosen(config)
+    for name, file in videos.items() if isinstance(videos, dict) else ():
+        if isinstance(file, str) and file and (not chosen or name in chosen):
+            yield from _file_problems(("videos", name), file, root, _VIDEO_SUFFIXES)
+
+
 def _character_problems(config: dict, root: Path) -> Iterator[Problem]:
-    """What a schema cannot see. The config may be of any shape: what is malformed is the schema's to report."""
-    characters, only = config.get("characters"), config.get("only", [])
-    if not isinstance(characters, dict) or not isinstance(only, list | str):
+    characters = config.get("characters")
+    if not isinstance(characters, dict):
         return
     names = [name for name in characters if isinstance(name, str)]
-    # results/ada and results/Ada are one folder on the file systems of macOS and Windows
-    for index, name in enumerate(names):
-        if name.lower() in [earlier.lower() for earlier in names[:index]]:
-            yield ("characters", name), f"characters.{name} differs from another name only in upper and lower case"
-    for index, name in enumerate([only] if isinstance(only, str) else only):
-        if isinstance(name, str) and name not in characters:
-            path = ("only",) if isinstance(only, str) else ("only", index)
-            yield path, f"{_dotted(path)} names '{name}', which is not a character; {_nearest(name, names)}"
-    chosen = _chosen(config)
+    scenes = [name for name in names if isinstance(characters[name], dict) and "people" in characters[name]]
+    alone = [name for name in names if name not in scenes]
+    needed = _with_members(characters, _chosen(config) or names)
     for name, character in characters.items():
+        for index, member in _people(character):
+            path = ("characters", name, "people", index, "character")
+            if member in scenes:
+                yield path, f"{_dotted(path)} is '{member}', which is a scene itself; name the characters in it"
+            elif member not in names:
+                advice = _nearest(member, alone) if alone else "add it beside the scene"
+                yield path, f"{_dotted(path)} is '{member}', which is not a character; {advice}"
         file = character.get("file") if isinstance(character, dict) else None
-        if isinstance(file, str) and file and (not chosen or name in chosen):
-            yield from _file_problems(("characters", name, "file"), file, root)
+        if isinstance(file, str) and file and name in needed:
+            yield from _file_problems(("characters", name, "file"), file, root, SUFFIXES)
 
 
-def _file_problems(path: tuple, file: str, root: Path) -> Iterator[Problem]:
+def _tracking_problems(config: dict, schema: dict) -> Iterator[Problem]:
+    match _fill(config.get("tracking"), schema["properties"]["tracking"], schema["$defs"]):
+        case {"mode": "causal", "smoothing": {"filter": "savitzky_golay" as name}}:
+            path = ("tracking", "smoothing", "filter")
+            advice = "with tracking.mode causal use one_euro or none"
+            yield path, f"{_dotted(path)} is {name}, which looks into the future; {advice}"
+
+
+def _file_problems(path: tuple, file: str, root: Path, suffixes: Iterable[str]) -> Iterator[Problem]:
     key, resolved = _dotted(path), _resolve(file, root)
     suffix = resolved.suffix.lower()
-    if suffix not in SUFFIXES:
-        yield path, f"{key} is '{file}', whose suffix is not supported; {_nearest(suffix, SUFFIXES)}"
+    if suffix not in suffixes:
+        yield path, f"{key} is '{file}', whose suffix is not supported; {_nearest(suffix, suffixes)}"
     elif os.path.isdir(resolved):
         yield path, f"{key} is the folder {resolved}; name a file in it"
     elif not os.path.isfile(resolved):
-        siblings = [item.name for item in resolved.parent.glob("*") if item.suffix.lower() in SUFFIXES]
+        siblings = [item.name for item in resolved.parent.glob("*") if item.suffix.lower() in suffixes]
         matches = difflib.get_close_matches(resolved.name, siblings, n=1)
         hint = f"; the nearest there is '{matches[0]}'" if matches else ""
         yield path, f"{key} is a file that does not exist: {resolved}{hint}"
@@ -193,8 +261,8 @@ def _tell(error: jsonschema.ValidationError) -> Iterator[Problem]:
             yield (*path, setting), f"{_dotted((*path, setting))} is for characters from files; remove it"
         case "oneOf":
             if isinstance(value, dict):  # anything else is a wrong type already
-                fault = "has both file and anny" if "file" in value else "has neither file nor anny"
-                yield path, f"{key} {fault}; give it one of the two"
+                fault = "has both file and anny" if "file" in value else "has none of file, anny and people"
+                yield path, f"{key} {fault}; give it one of them"
         case "type":
             types = [error.validator_value] if isinstance(error.validator_value, str) else error.validator_value
             yield path, f"{key} {is_now}, but must be {' or '.join(_TYPE_NAMES[name] for name in types)}{about}"

@@ -43,5 +43,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 def read_rgb(folder: str | Path, numbers: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
     """(frame number, image (H, W, 3) uint8 RGB) of each frame, one at a time."""
+    import cv2
+
     for number in numbers:
-        yield number, read_image(image(folder, number))[..., ::-1]
+        yield number, cv2.cvtColor(read_image(image(folder, number)), cv2.COLOR_BGR2RGB)

@@ -5,17 +5,19 @@ from pose_factory.skeleton import JOINTS
 
 _WORLD = "Blender's world: right-handed, Z up, character facing -Y"
 GROUND_TRUTH = {
-    "schema": "ground_truth/1",
+    "schema": "ground_truth/2",
     "units": {"time": "s", "x y z depth": "m", "u v": "px"},
     "frames_of_reference": {"x y z": _WORLD, "u v": PIXEL_CONVENTION, "depth": "camera z"},
+    "person": "index into the people of character.json",
     "visibility": "COCO: 0 not labelled (not annotated, or outside the image), 1 occluded, 2 visible",
     "joints": JOINTS,
 }
 BOXES = {
-    "schema": "boxes/1",
+    "schema": "boxes/2",
     "units": {"x_min y_min x_max y_max": "px", "area": "px^2"},
     "frames_of_reference": {"x_min y_min x_max y_max": PIXEL_CONVENTION},
-    "area": "of the silhouette, counted on a grid of rays",
+    "person": "index into the people of character.json",
+    "area": "of the whole silhouette, whoever stands before it, counted on a grid of rays",
     "joints": [],
 }
 TRACKS = {
@@ -26,5 +28,25 @@ TRACKS = {
         "u v": PIXEL_CONVENTION,
     },
 }
-JOINT_SCORES = {"schema": "joint_scores/1", "units": {"*_mm": "mm", "pixel_*": "px"}, "joints": JOINTS}
-SUMMARY = {"schema": "summary/1", "units": {"azimuth": "degrees", "*_mm*": "mm"}, "joints": []}
+FUSED = {
+    "schema": "fused/1",
+    "units": {"x y z": "m", "residual_px": "px", "confidence": "0..1"},
+    "frames_of_reference": {"x y z": _WORLD},
+    "joints": JOINTS,
+}
+PEOPLE = {
+    "schema": "people/1",
+    "units": {"x_min y_min x_max y_max": "px", "translation_*": "m", "rotations": "rad"},
+    "frames_of_reference": {
+        "x_min y_min x_max y_max": PIXEL_CONVENTION,
+        "translation_*": "camera axes (x right, y down, z forward); the midpoint of the hips, for the focal length that"
+        " trackers assume (pose_factory.tracking.camera)",
+        "rotations": "rotation vectors, one after another; the first into camera axes, the others from the parent's",
+    },
+}
+JOINT_SCORES = {"schema": "joint_scores/2", "units": {"*_mm": "mm", "pixel_*": "px"}, "joints": JOINTS}
+SUMMARY = {
+    "schema": "summary/2",
+    "units": {"azimuth": "degrees", "*_mm*": "mm", "*_m_per_s2": "m/s^2", "*_m_per_s3": "m/s^3"},
+    "joints": [],
+}

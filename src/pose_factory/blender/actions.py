@@ -3,6 +3,7 @@
 import math
 
 import bpy
+import numpy as np
 
 from pose_factory.errors import PoseFactoryError
 
@@ -12,6 +13,23 @@ def fcurves(action: bpy.types.Action) -> list[bpy.types.FCurve]:
     return [
         curve for layer in action.layers for strip in layer.strips for bag in strip.channelbags for curve in bag.fcurves
     ]
+
+
+def resample(action: bpy.types.Action, first: int, frames: np.ndarray, closing: np.ndarray, start: int) -> None:
+    """Give all curves of `action` a key on every frame from `start` on, and no others: what the curve has `frames` (L,)
+    after its frame `first`, mixed by `closing` (L,), 0 to 1, with what it has at `first`."""
+    linear = bpy.types.Keyframe.bl_rna.properties["interpolation"].enum_items["LINEAR"].value
+    times = np.arange(start, start + len(frames))
+    for curve in [curve for curve in fcurves(action) if not curve.is_empty]:
+        values = np.array([curve.evaluate(first + frame) for frame in frames])
+        values += closing * (curve.evaluate(first) - values)
+        for modifier in list(curve.modifiers):
+            curve.modifiers.remove(modifier)
+        curve.keyframe_points.clear()
+        curve.keyframe_points.add(len(times))
+        curve.keyframe_points.foreach_set("co", np.stack([times, values], axis=1).ravel())
+        curve.keyframe_points.foreach_set("interpolation", np.full(len(times), linear))
+        curve.update()
 
 
 def apply(armature: bpy.types.Object, wanted: str | None) -> tuple[str | None, int, int]:

@@ -8,6 +8,7 @@ import bpy
 import numpy as np
 from mathutils import Color, Matrix
 
+from pose_factory.blender import scene as scenes
 from pose_factory.bodies.anny_body import ZONES, Body, build_body
 from pose_factory.bodies.motion import Motion, animate
 from pose_factory.errors import PoseFactoryError
@@ -36,11 +37,8 @@ def build(spec: dict) -> None:
     armature = _armature(body)
     _mesh(body, armature, _material(look))
     _action(body, motion, armature, spec["motion"])
-    scene = bpy.context.scene
-    scene.render.fps = max(round(spec["fps"]), 1)
-    scene.render.fps_base = scene.render.fps / spec["fps"]
-    scene.frame_start, scene.frame_end = 1, spec["frames"]
-    scene.frame_set(1)
+    scenes.set_timing(spec["fps"], 1, spec["frames"])
+    bpy.context.scene.frame_set(1)
 
 
 def _linear(part: str, colour: str) -> list[float]:

@@ -1,5 +1,8 @@
 """Exact labels of one view: where every joint is, where it falls in the image, and whether the camera sees it."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import bpy
 import numpy as np
 import pandas as pd
@@ -16,6 +19,10 @@ AREA_GRID = 32
 INNER = ~np.isin(JOINTS, [*visibility.FACE, "head_top"])
 """The joints within the body; the others lie on its skin, so on its outline they may fall to either side."""
 FLESH_FRAMES, FLESH_DIRECTIONS = 5, 32
+FAR = 1e6
+"""Metres: beyond everything."""
+PAST = 1e-4
+"""Metres behind a surface at which a ray goes on."""
 
 
 def label(character: dict, view: dict, frames: list[int]) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
@@ -23,33 +30,35 @@ def label(character: dict, view: dict, frames: list[int]) -> tuple[pd.DataFrame,
 
     Returns the tables ground_truth and boxes (see docs/tables.md) and the check of the labels against Blender itself:
     the largest distance in pixels between our projection and Blender's, and the fraction of annotated inner joints
-    inside the image whose ray meets the body, which is to say that they lie inside its silhouette.
+    inside the image whose ray meets the body, which is to say that they lie inside its silhouette; of several people,
+    that of the one with the lowest, whoever stands before them.
     """
-    armature = scene.armature(character["armature"])
-    read_joints = evaluate.JointReader(armature, character["joints"])
-    meshes = evaluate.character_meshes()
+    people = [_Person(facts) for facts in character["people"]]
     camera, blender_camera = Camera.from_json(view), scene.add_camera(view)
-    rays = _Rays(armature, character["joints"])
-    flesh = _measure_flesh(rays, read_joints, frames)
-    labels, boxes, drift, on_body, in_image = [], [], 0.0, 0, 0
+    rays = _Rays(people)
+    flesh = _measure_flesh(rays, people, frames)
+    labels, boxes, drift = [], [], 0.0
+    on_body, in_image = np.zeros(len(people), int), np.zeros(len(people), int)
     for frame in evaluate.each_frame(frames):
-        joints = read_joints()
-        pixels, depth = camera.project(joints)
-        drift = max(drift, _drift_from_blender(blender_camera, camera, joints, pixels))
-        gap, surface, met = rays.to_joints(camera.position, joints)
-        inside = camera.inside(pixels)
-        seen = visibility.visible(gap, surface, flesh)
-        state = np.where(inside, np.where(seen, 2, 1), 0)
-        in_image += (inside & INNER).sum()
-        on_body += (inside & met & INNER).sum()
         time = (frame - character["first_frame"]) / character["fps"]
-        labels.append((frame, time, joints, pixels, depth, inside, state))
-        box = _box(camera, evaluate.vertices(meshes))
-        boxes.append((frame, *box, rays.area(camera, box)))
+        for index, person in enumerate(people):
+            joints = person.read_joints()
+            pixels, depth = camera.project(joints)
+            drift = max(drift, _drift_from_blender(blender_camera, camera, joints, pixels))
+            gap, limb, met = rays.to_joints(camera.position, joints, index)
+            inside = camera.inside(pixels)
+            seen = visibility.visible(gap, limb, flesh[index])
+            state = np.where(inside, np.where(seen, 2, 1), 0)
+            in_image[index] += (inside & INNER).sum()
+            on_body[index] += (inside & met & INNER).sum()
+            labels.append((frame, index, time, joints, pixels, depth, inside, state))
+            box = _box(camera, evaluate.vertices(person.meshes))
+            boxes.append((frame, index, *box, rays.area(camera, box, index)))
+    known = in_image > 0
     check = {
         "frames": len(frames),
         "reprojection_max_px": drift,
-        "inside_silhouette": float(on_body / in_image) if in_image else None,
+        "inside_silhouette": float((on_body[known] / in_image[known]).min()) if known.any() else None,
     }
     return _label_table(labels), _box_table(boxes), check
 
@@ -61,57 +70,94 @@ def _drift_from_blender(blender_camera, camera: Camera, joints: np.ndarray, pixe
     return float(np.abs(theirs - pixels[known]).max(initial=0.0))
 
 
-class _Rays:
-    """Casts rays at the evaluated character."""
+class _Person:
+    """One of the people of character.json in the open scene."""
 
-    def __init__(self, armature: bpy.types.Object, joints: dict[str, dict]) -> None:
+    def __init__(self, facts: dict) -> None:
+        armature = scene.armature(facts["armature"])
+        self.read_joints = evaluate.JointReader(armature, facts["joints"])
+        self.meshes = [bpy.data.objects[name] for name in facts["meshes"]]
+        self.joint_of_bone = _joint_of_bone(armature, facts["joints"])
+
+
+class _Surface(NamedTuple):
+    """Where a ray met something: the point (3,), whose surface it is (None: nobody's), the mesh and its polygon."""
+
+    point: np.ndarray
+    person: int | None
+    mesh: bpy.types.Object
+    face: int
+
+
+class _Rays:
+    """Casts rays at the evaluated people."""
+
+    def __init__(self, people: list[_Person]) -> None:
         self._scene = bpy.context.scene
-        self._joint_of_bone = _joint_of_bone(armature, joints)
+        self._people = people
+        self._owner = {mesh.name: index for index, person in enumerate(people) for mesh in person.meshes}
         self._limb: dict[tuple[str, int], int] = {}
 
-    def first_surface(self, origin: np.ndarray, towards: np.ndarray, reach: float) -> tuple | None:
-        """(point (3,), index of the joint whose limb it is) of the first surface within `reach` metres, or None."""
+    def surfaces(self, origin: np.ndarray, towards: np.ndarray, reach: float) -> Iterator[_Surface]:
+        """The surfaces that a ray passes within `reach` metres, the nearest first."""
         depsgraph = bpy.context.evaluated_depsgraph_get()
-        hit, point, _, face, o, _ = self._scene.ray_cast(depsgraph, origin, towards, distance=reach)
-        if not hit:
-            return None
-        return np.array(point), self._limb_of_face(o.evaluated_get(depsgraph), face)
+        while reach > 0:
+            hit, point, _, face, mesh, _ = self._scene.ray_cast(depsgraph, origin, towards, distance=reach)
+            if not hit:
+                return
+            point = np.array(point)
+            yield _Surface(point, self._owner.get(mesh.name), mesh, face)
+            gone = np.linalg.norm(point - origin) + PAST
+            origin, reach = origin + gone / np.linalg.norm(towards) * towards, reach - gone
 
-    def to_joints(self, origin: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For each joint: gap to the first surface on its ray (J,), whose limb that is (J,), whether there is one
-        (J,)."""
+    def own_surface(self, origin: np.ndarray, towards: np.ndarray, reach: float, person: int) -> _Surface | None:
+        """The first of `person`'s own surfaces within `reach` metres, whatever is before it."""
+        return next((found for found in self.surfaces(origin, towards, reach) if found.person == person), None)
+
+    def to_joints(
+        self, origin: np.ndarray, joints: np.ndarray, person: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For each joint of `person`: gap to the first surface on its ray (J,), infinite where that is somebody else's;
+        whose limb it is (J,); whether the ray meets the person at all (J,)."""
         gap, limb, met = np.full(len(joints), np.nan), np.full(len(joints), -1), np.zeros(len(joints), bool)
         for i, joint in enumerate(joints):
-            if np.isfinite(joint).all() and (found := self.first_surface(origin, joint - origin, 1e6)):
-                met[i] = True
-                past = np.dot(found[0] - joint, joint - origin) > 0
-                gap[i] = 0.0 if past else np.linalg.norm(found[0] - joint)
-                limb[i] = found[1]
+            if not np.isfinite(joint).all():
+                continue
+            ray = origin, joint - origin, FAR
+            if first := next(self.surfaces(*ray), None):
+                own, other = first.person == person, first.person not in (person, None)
+                past = np.dot(first.point - joint, joint - origin) > 0
+                gap[i] = 0.0 if past else np.inf if other else np.linalg.norm(first.point - joint)
+                limb[i] = self._limb_at(first) if own else -1
+                met[i] = own or self.own_surface(*ray, person) is not None
         return gap, limb, met
 
-    def area(self, camera: Camera, box: tuple[float, float, float, float]) -> float:
-        """Area of the silhouette inside `box`, square pixels."""
+    def area(self, camera: Camera, box: tuple[float, float, float, float], person: int) -> float:
+        """Area of the whole silhouette of `person` inside `box`, square pixels."""
         x0, y0, x1, y1 = box
         steps = (np.arange(AREA_GRID) + 0.5) / AREA_GRID
-        origin, depsgraph = camera.position, bpy.context.evaluated_depsgraph_get()
         u, v = np.meshgrid(x0 + steps * (x1 - x0), y0 + steps * (y1 - y0))
         pixels = np.stack([u, v, np.ones_like(u)], axis=-1).reshape(-1, 3)
         towards = pixels @ np.linalg.inv(camera.K).T @ camera.R
-        hits = sum(self._scene.ray_cast(depsgraph, origin, ray)[0] for ray in towards)
+        origin = camera.position
+        hits = sum(self.own_surface(origin, ray, FAR, person) is not None for ray in towards)
         return float(hits / AREA_GRID**2 * (x1 - x0) * (y1 - y0))
 
-    def _limb_of_face(self, o: bpy.types.Object, face: int) -> int:
-        key = (o.name, face)
+    def _limb_at(self, surface: _Surface) -> int:
+        """The index of the joint whose limb a person's surface is; -1 where it is no limb's."""
+        key = (surface.mesh.name, surface.face)
         if key not in self._limb:
+            joint_of_bone = self._people[surface.person].joint_of_bone
+            o = surface.mesh.evaluated_get(bpy.context.evaluated_depsgraph_get())
             weights: dict[int, float] = {}
-            for index in o.data.polygons[face].vertices:
+            for index in o.data.polygons[surface.face].vertices:
                 for group in o.data.vertices[index].groups:
                     weights[group.group] = weights.get(group.group, 0.0) + group.weight
             names = {index: o.vertex_groups[index].name for index in weights if index < len(o.vertex_groups)}
-            bones = {index: weight for index, weight in weights.items() if names.get(index) in self._joint_of_bone}
+            bones = {index: weight for index, weight in weights.items() if names.get(index) in joint_of_bone}
             # Without weights it may be a rigid part, hung on one bone.
             bone = names[max(bones, key=bones.get)] if bones else o.parent_bone
-            self._limb[key] = self._joint_of_bone.get(bone, -1)
+            self._limb[key] = joint_of_bone.get(bone, -1)
         return self._limb[key]
 
 
@@ -127,18 +173,20 @@ def _joint_of_bone(armature: bpy.types.Object, joints: dict[str, dict]) -> dict[
     return nearest
 
 
-def _measure_flesh(rays: _Rays, read_joints: evaluate.JointReader, frames: list[int]) -> np.ndarray:
+def _measure_flesh(rays: _Rays, people: list[_Person], frames: list[int]) -> np.ndarray:
+    """(P, J) metres of flesh over the joints."""
     directions = visibility.sphere_directions(FLESH_DIRECTIONS)
     sample = sorted({frames[i] for i in np.linspace(0, len(frames) - 1, FLESH_FRAMES).astype(int)})
-    gaps = np.full((len(sample), len(JOINTS), len(directions)), np.nan)
-    for row, _ in zip(gaps, evaluate.each_frame(sample), strict=True):
-        for j, joint in enumerate(read_joints()):
-            if np.isnan(joint).any():
-                continue
-            for k, outwards in enumerate(directions):
-                if found := rays.first_surface(joint + outwards, -outwards, 1.0):
-                    row[j, k] = np.linalg.norm(found[0] - joint)
-    return visibility.flesh_thickness(gaps)
+    gaps = np.full((len(people), len(sample), len(JOINTS), len(directions)), np.nan)
+    for f, _ in enumerate(evaluate.each_frame(sample)):
+        for p, person in enumerate(people):
+            for j, joint in enumerate(person.read_joints()):
+                if np.isnan(joint).any():
+                    continue
+                for k, outwards in enumerate(directions):
+                    if found := rays.own_surface(joint + outwards, -outwards, 1.0, p):
+                        gaps[p, f, j, k] = np.linalg.norm(found.point - joint)
+    return np.stack([visibility.flesh_thickness(of_person) for of_person in gaps])
 
 
 def _box(camera: Camera, vertices: np.ndarray) -> tuple[float, float, float, float]:
@@ -150,11 +198,14 @@ def _box(camera: Camera, vertices: np.ndarray) -> tuple[float, float, float, flo
 
 
 def _label_table(labels: list[tuple]) -> pd.DataFrame:
-    frame, time, joints, pixels, depth, inside, state = (np.stack(column) for column in zip(*labels, strict=True))
+    frame, person, time, joints, pixels, depth, inside, state = (
+        np.stack(column) for column in zip(*labels, strict=True)
+    )
     count = len(JOINTS)
     return pd.DataFrame(
         {
             "frame": np.repeat(frame, count).astype("int32"),
+            "person": np.repeat(person, count).astype("int32"),
             "time": np.repeat(time, count),
             "joint": JOINTS * len(frame),
             **dict(zip("xyz", joints.reshape(-1, 3).T, strict=True)),
@@ -167,5 +218,5 @@ def _label_table(labels: list[tuple]) -> pd.DataFrame:
 
 
 def _box_table(boxes: list[tuple]) -> pd.DataFrame:
-    table = pd.DataFrame(boxes, columns=["frame", "x_min", "y_min", "x_max", "y_max", "area"])
-    return table.astype({"frame": "int32"})
+    table = pd.DataFrame(boxes, columns=["frame", "person", "x_min", "y_min", "x_max", "y_max", "area"])
+    return table.astype({"frame": "int32", "person": "int32"})

@@ -11,6 +11,7 @@ from mathutils import Matrix, Vector
 
 from pose_factory import rigs
 from pose_factory.blender import actions, evaluate, importers
+from pose_factory.blender import scene as scenes
 from pose_factory.errors import PoseFactoryError
 from pose_factory.skeleton import JOINTS
 
@@ -19,8 +20,6 @@ HEIGHTS = (0.3, 3.0)
 FAR = 100.0
 """Metres from the origin beyond which a character is brought back: single-precision positions grow coarse there."""
 ROOT = "PoseFactoryRoot"
-BLEND_END = b"\xb1\xea\x92\x8f"
-"""How a compressed .blend ends: the magic number of Zstandard's seek table."""
 
 
 @dataclass
@@ -62,29 +61,29 @@ def prepare(source: dict, destination: Path) -> dict:
     height, found = _stand(character, joints, source.get("scale", 1.0), source.get("yaw", 0.0))
     _replace_missing_textures(character)
     _put_on_floor(character, range(first, last + 1))
-    scene.unit_settings.system, scene.unit_settings.scale_length = "METRIC", 1.0
-    bpy.context.preferences.filepaths.save_version = 0  # no .blend1 beside it
-    bpy.ops.wm.save_as_mainfile(filepath=str(destination), compress=True, copy=True)
-    if not destination.read_bytes().endswith(BLEND_END):  # Blender does not notice a full disk
-        raise PoseFactoryError(f"Blender could not write all of {destination}: is its disk full?")
-    return {
+    scenes.save(destination)
+    person = {
+        "name": source.get("name", ""),
         "rig": rig.rig,
         "armature": character.armature.name,
         "joints": {name: joints[name] for name in JOINTS if name in joints},
         "not_annotated": [name for name in JOINTS if name not in joints],
         "action": action,
-        "fps": scene.render.fps / scene.render.fps_base,
-        "first_frame": first,
-        "last_frame": last,
         "height": round(height, 4),
         "scale_found": found,
         "meshes": [mesh.name for mesh in character.meshes],
         "vertices": sum(len(mesh.data.vertices) for mesh in character.meshes),
-        "units": "metres, Z up, facing -Y, lowest point of the motion on z = 0",
         "source": source.get("source", ""),
         "licence": source.get("licence", ""),
         "source_sha256": digest,
         "warnings": character.warnings,
+    }
+    return {
+        "people": [person],
+        "fps": scene.render.fps / scene.render.fps_base,
+        "first_frame": first,
+        "last_frame": last,
+        "units": "metres, Z up, facing -Y, lowest point of the motion on z = 0",
     }
 
 

@@ -12,6 +12,8 @@ COLUMNS = {  # heading: its value for the views (n rows of the summary) of one c
     "passed": lambda views: f"{views['passed'].sum()}",
     "frames": lambda views: f"{views['frames'].sum()}",
     "coverage": lambda views: _number(_mean(views, "coverage") * 100, "{:.3g} %"),
+    "detected": lambda views: _number(_mean(views, "detected_coverage") * 100, "{:.3g} %"),
+    "IDF1": lambda views: _number(_mean(views, "idf1"), "{:.2f}"),
     "PCK@0.1": lambda views: _number(_mean(views, "pck_10"), "{:.2f}"),
     "MPJPE": lambda views: _number(_mean(views, "mpjpe_mm"), "{:.0f} mm"),
     "without rig bias": lambda views: _number(_mean(views, "mpjpe_mm_without_rig_bias"), "{:.0f} mm"),
@@ -22,9 +24,10 @@ COLUMNS = {  # heading: its value for the views (n rows of the summary) of one c
 def headline(summary: pd.DataFrame, review: str) -> str:
     """A line a character, and where to look next.
 
-    summary has a row a view: character, camera_angle, frames, coverage, pck_10, mpjpe_mm, mpjpe_mm_without_rig_bias,
-    pa_mpjpe_mm, passed. The table gives their means over a character's views, weighted by frames; views in which
-    nothing was tracked count for coverage and PCK and not for the errors. `review` is the folder with the pictures.
+    summary has a row a view: character, camera_angle, frames, coverage, detected_coverage, idf1, pck_10, mpjpe_mm,
+    mpjpe_mm_without_rig_bias, pa_mpjpe_mm, passed. The table gives their means over a character's views, weighted by
+    frames; views in which nothing was tracked count for coverage, IDF1 and PCK and not for the errors. `review` is the
+    folder with the pictures.
     """
     rows = [list(COLUMNS)]
     rows += [[cell(views) for cell in COLUMNS.values()] for _, views in summary.groupby("character", sort=False)]

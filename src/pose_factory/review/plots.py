@@ -96,6 +96,28 @@ def error_by_joint(joints: pd.DataFrame, path: str | Path) -> None:
         figure.subplots_adjust(left=0.18, right=0.97, bottom=0.6 / height, top=1 - 0.8 / height)
 
 
+def views_against_fused(by_frame: pd.DataFrame, together: str, character: str, path: str | Path) -> None:
+    """Lines over frames: the MPJPE of each view alone, thin, and of all views fused, thick.
+
+    by_frame has a row for each frame of each series: series (a camera angle, or `together`), frame, mpjpe_mm.
+    """
+    with _figure(path, 7.6, 4.0) as figure:
+        axes = figure.add_subplot()
+        views, fused = (rows for _, rows in by_frame.groupby(by_frame["series"] == together))
+        alone = f"each of {views['series'].nunique()} views alone"
+        for _, view in views.groupby("series", sort=False):
+            axes.plot(view["frame"], view["mpjpe_mm"], ".-", color=LABELLED, linewidth=0.8, markersize=2, label=alone)
+            alone = None
+        axes.plot(fused["frame"], fused["mpjpe_mm"], "o-", color=CORRECTED, linewidth=2, markersize=3, label="fused")
+        axes.set_ylim(0, 1.08 * np.nanmax([1.0, *by_frame["mpjpe_mm"]]))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.grid(True)
+        axes.set_xlabel("frame")
+        axes.set_ylabel("mean 3D error, mm")
+        _title(figure, f"{character}: one view against all views fused", 2)
+        figure.subplots_adjust(left=0.1, right=0.97, bottom=0.13, top=0.8)
+
+
 def _azimuth_panel(axes, views: pd.DataFrame, limit: float) -> None:
     views = views.assign(azimuth=np.radians(views["azimuth"] % 360)).sort_values("azimuth", kind="stable")
     around = pd.concat([views, views.iloc[:1]]) if len(views) > 2 else views

@@ -53,7 +53,7 @@ def middle_view(
     if not len(frame_numbers):
         raise PoseFactoryError(f"There is no frame in {frames_dir} for the contact sheet; render its view again.")
     number = frame_numbers[len(frame_numbers) // 2]
-    overlay = next(overlays(ground_truth, tracks, [number]))
+    overlay = overlays(ground_truth, tracks)(number)
     return View(name, number, frames.read_image(frames.image(frames_dir, number)), overlay, metrics)
 
 

@@ -1,23 +1,18 @@
-"""Trackers: images of people in, the table `tracks` out. A backend is one module with a `Tracker` class, named in
-BACKENDS.
+"""Trackers: footage of people in, tables of poses out.
 
-A Tracker is made from the config's `tracking` section and has
-
-    joints: list[str]
-    track(images: Iterable[tuple[int, ndarray]], fps: float) -> DataFrame
-
-`joints` are the canonical joints that it gives for a person it finds, in canonical order: tracks.parquet's metadata
-holds them, since a table in which nobody was found does not tell. `images` yields (frame number, (H, W, 3) uint8 RGB)
-in order, one at a time, so that a long video needs no more memory than a short one; the table has the columns of
-COLUMNS (docs/tables.md), sorted by frame, track and canonical joint.
+A backend is one module with a class `Backend`, named in BACKENDS: it finds people in single images. Following them from
+image to image and filling what it misses is `session`'s, the same for all of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    from pose_factory.association.forecast import PosePredictor
+    from pose_factory.tracking.people import Pose
 
 COLUMNS = {
     "frame": "int32",
@@ -31,23 +26,36 @@ COLUMNS = {
     "confidence": "float64",
     "provenance": "str",
 }
-BACKENDS = {"mediapipe": "pose_factory.tracking.mediapipe_pose"}
+"""Of tracks.parquet (docs/tables.md)."""
+BACKENDS = {
+    "mediapipe": "pose_factory.tracking.mediapipe_pose",
+    "hmr2": "pose_factory.tracking.hmr2_pose",
+}
 
 
-class Tracker(Protocol):
-    """What every backend offers."""
+class Backend(Protocol):
+    """Made from the config's `tracking` section; remembers nothing from one image to the next. Images are (H, W, 3)
+    uint8 RGB."""
 
     joints: list[str]
+    """The canonical joints that it gives for everybody it finds, in canonical order: J."""
+    parametrisation: str
+    """What a pose's `rotations` and `shape` are, in words."""
+    predict_pose: "PosePredictor"
+    """How its poses go on, for the association."""
 
-    def track(self, images: Iterable[tuple[int, np.ndarray]], fps: float) -> pd.DataFrame:
-        """The table of tracks for `images`, filmed at `fps` frame numbers a second."""
+    def detect(self, images: Sequence[np.ndarray]) -> "list[list[Pose]]":
+        """Everybody in each image, the surest first."""
+
+    def look(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray], threshold: float) -> "list[Pose | None]":
+        """The person about whom each box (4,) is drawn, in each image, whether or not a detector would see one there;
+        None where the backend gives it less than `threshold`, 0 to 1."""
+
+    def assemble(self, rotations: np.ndarray, shape: np.ndarray) -> np.ndarray:
+        """Joints (..., J, 3), metres, camera axes, relative to the midpoint of the hips, of a pose's rotations
+        (..., K, 3, 3) and shape (..., S)."""
 
 
-def make_tracker(settings: dict) -> Tracker:
-    """The tracker that the config's `tracking` section names."""
-    return import_module(BACKENDS[settings["backend"]]).Tracker(settings)
-
-
-def table(rows: list[tuple]) -> pd.DataFrame:
-    """Rows in the order of COLUMNS as a table with its types, also when there are none."""
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+def make_backend(settings: dict) -> Backend:
+    """The backend that the config's `tracking` section names."""
+    return import_module(BACKENDS[settings["backend"]]).Backend(settings)

@@ -1,16 +1,17 @@
-"""MediaPipe Pose (BlazePose): one person, on the CPU, with the models that its wheel carries.
+"""MediaPipe's pose networks (BlazePose) on the CPU: everybody they find, with the models that its wheel carries."""
 
-MediaPipe's solution has no use for the frame rate: its clock advances by 33,333 microseconds an image, so that it
-smooths any film as if it had 30 images a second.
-"""
-
-from collections.abc import Iterable
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pandas as pd
 
-from pose_factory import tracking
+from pose_factory.association.forecast import hold_last
 from pose_factory.skeleton import JOINTS
+from pose_factory.tracking import appearance, articulation, camera
+from pose_factory.tracking.blazepose import Landmarks, Networks, Region
+from pose_factory.tracking.people import Pose, same_person
 
 LANDMARKS = {
     "nose": (0,),
@@ -36,39 +37,119 @@ LANDMARKS = {
     "right_foot": (32,),
 }
 """BlazePose's landmarks for each canonical joint: their mean. It has none for the spine or the top of the head."""
-FULL_MODEL = 1
-"""The only landmark model in the wheel; the lite and heavy ones would be downloaded."""
+BOX_MARGIN = 0.1
+"""Landmarks end at the eyes and the ankles: a person's box is theirs, larger by this fraction of it on each side."""
+
+PAINT = 128
+"""Grey, 0 to 255, over people who have been found."""
 
 
-class Tracker:
-    """Follows the most prominent person; frames in which it finds nobody have no rows."""
+class Backend:
+    """See pose_factory.tracking. Joint positions are BlazePose's world landmarks."""
 
     joints = [joint for joint in JOINTS if joint in LANDMARKS]
+    parametrisation = "the torso's frame, then swings from rest of each bone; bone lengths in metres (articulation)"
+    predict_pose = staticmethod(hold_last)
 
     def __init__(self, settings: dict) -> None:
-        self._settings = settings
+        self._settings = settings["mediapipe"]
+        self._pool = ThreadPoolExecutor(os.cpu_count())
+        self._own = threading.local()
 
-    def track(self, images: Iterable[tuple[int, np.ndarray]], fps: float) -> pd.DataFrame:
-        """See pose_factory.tracking. Positions are BlazePose's world landmarks: metres, camera axes, midpoint of the
-        hips."""
-        from mediapipe.python.solutions.pose import Pose  # takes a second to load, which reading the config must not
+    def detect(self, images: Sequence[np.ndarray]) -> list[list[Pose]]:
+        """Everybody in each image, the surest first."""
+        return list(self._pool.map(self._detect_one, images))
 
-        rows = []
-        with Pose(
-            static_image_mode=False,
-            model_complexity=FULL_MODEL,
-            min_detection_confidence=self._settings["min_detection_confidence"],
-            min_tracking_confidence=self._settings["min_tracking_confidence"],
-        ) as pose:
-            for frame, image in images:
-                found = pose.process(np.ascontiguousarray(image))
-                if found.pose_landmarks is None:
-                    continue
-                height, width = image.shape[:2]
-                flat = np.array([(p.x * width, p.y * height, p.visibility) for p in found.pose_landmarks.landmark])
-                world = np.array([(p.x, p.y, p.z) for p in found.pose_world_landmarks.landmark])
-                for joint in self.joints:
-                    at = list(LANDMARKS[joint])
-                    (u, v, confidence), position = flat[at].mean(axis=0), world[at].mean(axis=0)
-                    rows.append((frame, 0, joint, u, v, *position, confidence, "detected"))
-        return tracking.table(rows)
+    def look(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray], threshold: float) -> list[Pose | None]:
+        """The person that each box is about, if the landmark network's score reaches `threshold`."""
+        return list(self._pool.map(lambda image, box: self._look_once(image, box, threshold), images, boxes))
+
+    def assemble(self, rotations: np.ndarray, shape: np.ndarray) -> np.ndarray:
+        """(..., J, 3) joints of rotations (..., K, 3, 3) and bone lengths (..., S)."""
+        return articulation.compose(rotations, shape, self.joints)
+
+    def _networks(self) -> Networks:
+        if not hasattr(self._own, "networks"):
+            self._own.networks = Networks()
+        return self._own.networks
+
+    def _detect_one(self, image: np.ndarray) -> list[Pose]:
+        """The detector tends to see the largest person alone, so it is asked again with those it found painted over."""
+        found = self._detect_in(image, image)
+        if found:
+            rest = image.copy()
+            for pose in found:
+                left, top, right, bottom = np.clip(pose.box, 0, None).astype(int)
+                rest[top:bottom, left:right] = PAINT
+            found += self._detect_in(rest, image)
+        return _different(found)
+
+    def _detect_in(self, picture: np.ndarray, image: np.ndarray) -> list[Pose]:
+        """The poses, in `image`, of the people whom the detector sees in `picture`."""
+        networks = self._networks()
+        regions = networks.detect(picture, self._settings["detection_confidence"])
+        landmarks = [networks.landmarks(image, region) for region, _ in regions]
+        sure = [found for found in landmarks if found.score >= self._settings["pose_confidence"]]
+        return [pose for found in sure if (pose := self._pose(image, found))]
+
+    def _look_once(self, image: np.ndarray, box: np.ndarray, threshold: float) -> Pose | None:
+        """The box gives no more than an upright square, so the landmarks found there say where to look again."""
+        low, high = np.asarray(box, dtype=float).reshape(2, 2)
+        if not (high > low).all():
+            return None
+        networks = self._networks()
+        first = networks.landmarks(image, Region((low + high) / 2, 1.25 * float((high - low).max()), 0.0))
+        if first.score < threshold:
+            return None
+        second = networks.landmarks(image, first.region)
+        return self._pose(image, second) if second.score >= threshold else None
+
+    def _pose(self, image: np.ndarray, found: Landmarks) -> Pose | None:
+        """None where the networks give something that is not a number."""
+        pixels = _joints(found.pixels, self.joints)
+        world = _joints(found.world, self.joints)
+        confidence = _joints(found.visibility, self.joints)
+        if not (np.isfinite(pixels).all() and np.isfinite(world).all() and np.isfinite(confidence).all()):
+            return None
+        hips = [self.joints.index("left_hip"), self.joints.index("right_hip")]
+        world = world - world[hips].mean(axis=0)
+        height, width = image.shape[:2]
+        rotations, lengths = articulation.decompose(world[None], self.joints)
+        low, high = found.pixels.min(axis=0), found.pixels.max(axis=0)
+        margin = BOX_MARGIN * (high - low)
+        return Pose(
+            box=np.concatenate([low - margin, high + margin]),
+            score=found.score,
+            pixels=pixels,
+            joints=world,
+            confidence=confidence,
+            translation=camera.translation(world, pixels, np.maximum(confidence, 0.01), width, height),
+            rotations=rotations[0],
+            shape=lengths[0],
+            appearance=appearance.describe(image, pixels, self.joints),
+        )
+
+
+class PersonDetector:
+    """People's boxes, for a backend that has no detector of its own."""
+
+    def __init__(self, settings: dict) -> None:
+        self._backend = Backend(settings)
+
+    def boxes(self, images: Sequence[np.ndarray]) -> list[list[tuple[np.ndarray, float]]]:
+        """For each image the boxes (4,) of everybody in it, x_min, y_min, x_max, y_max in pixels, with a score from 0
+        to 1."""
+        return [[(pose.box, pose.score) for pose in poses] for poses in self._backend.detect(images)]
+
+
+def _joints(landmarks: np.ndarray, joints: list[str]) -> np.ndarray:
+    return np.array([landmarks[list(LANDMARKS[joint])].mean(axis=0) for joint in joints])
+
+
+def _different(poses: list[Pose]) -> list[Pose]:
+    """The surest of those that are one person, found twice."""
+    kept: list[Pose] = []
+    for pose in sorted(poses, key=lambda pose: -pose.score):
+        if not any(same_person(pose, other) for other in kept):
+            kept.append(pose)
+    return kept

@@ -19,25 +19,28 @@ def check_character(
     min_inside_silhouette: float = 0.9,
     measured: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict:
-    """Check the ground truth of all `views` {camera angle: (ground_truth table, camera)} of one character.
+    """Check the ground truth of all `views` {camera angle: (ground_truth table, camera)} of one character or scene.
 
+    For each of its people:
     - x, y, z is the same in all views, and u, v of all views triangulate back to it, to `tolerance_mm`;
     - u, v is where the camera projects x, y, z, to `tolerance_px`;
     - `measured` {camera angle: {"reprojection_max_px": ..., "inside_silhouette": ...}}, both optional, are the largest
       distance from the renderer's own projection and the fraction 0..1 of labels inside the silhouette (None where no
       joint could be looked at), per view.
 
-    Returns the figures found; `triangulation` holds a `note` instead of figures when there is only one view.
-    Raises PoseFactoryError, naming the view, when a tolerance is broken or the views have different frames.
+    Returns the figures found, over all people; `triangulation` holds a `note` instead of figures when there is only one
+    view. Raises PoseFactoryError, naming the view, when a tolerance is broken or the views have different frames.
     """
     labels = {angle: _labels(angle, table) for angle, (table, _) in views.items()}
-    first_angle, (first_frames, world, _) = next(iter(labels.items()))
+    first_angle, (first_frames, first_people, world, _) = next(iter(labels.items()))
     figures = {}
-    for angle, (frames, points, pixels) in labels.items():
-        if not np.array_equal(frames, first_frames):
-            raise PoseFactoryError(
-                f"Views '{first_angle}' and '{angle}' have labels for different frames; make their ground truth again."
-            )
+    for angle, (frames, people, points, pixels) in labels.items():
+        for what, one, other in (("frames", frames, first_frames), ("people", people, first_people)):
+            if not np.array_equal(one, other):
+                raise PoseFactoryError(
+                    f"Views '{first_angle}' and '{angle}' have labels for different {what}; "
+                    "make their ground truth again."
+                )
         if not np.array_equal(np.isnan(points), np.isnan(world)):
             raise PoseFactoryError(
                 f"Views '{first_angle}' and '{angle}' annotate different joints; make their ground truth again."
@@ -47,11 +50,11 @@ def check_character(
             "projection_max_px": float(_distances(views[angle][1].project(points)[0], pixels).max(initial=0.0)),
             **(measured or {}).get(angle, {}),
         }
-    result = {"frames": len(first_frames), "views": figures}
+    result = {"frames": len(first_frames), "people": len(first_people), "views": figures}
     if len(views) < 2:
         result["triangulation"] = {"note": "one view only: its labels cannot be triangulated"}
     else:
-        points, _ = triangulate([pixels for _, _, pixels in labels.values()], [camera for _, camera in views.values()])
+        points, _ = triangulate([pixels for *_, pixels in labels.values()], [camera for _, camera in views.values()])
         errors = _distances(points, world) * 1000
         result["triangulation"] = {
             "max_mm": float(errors.max(initial=0.0)),
@@ -61,14 +64,19 @@ def check_character(
     return result
 
 
-def _labels(angle: str, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames (F,), world points (F, J, 3) and pixels (F, J, 2) of a complete ground truth table."""
-    frames = np.unique(table.frame)
-    ordered = table.sort_values("frame", kind="stable")
-    if ordered.joint.tolist() != JOINTS * len(frames):
-        raise PoseFactoryError(f"The ground truth of view '{angle}' lacks joints or frames; make it again.")
-    values = ordered[["x", "y", "z", "u", "v"]].to_numpy(float).reshape(len(frames), len(JOINTS), 5)
-    return frames, values[..., :3], values[..., 3:]
+def _labels(angle: str, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Frames (F,), people (P,), world points (F, P * J, 3) and pixels (F, P * J, 2) of a complete table."""
+    frames, people = np.unique(table.frame), np.unique(table.person)
+    ordered = table.sort_values(["frame", "person"], kind="stable")
+    complete = (
+        np.array_equal(ordered.frame, np.repeat(frames, len(people) * len(JOINTS)))
+        and np.array_equal(ordered.person, np.tile(np.repeat(people, len(JOINTS)), len(frames)))
+        and ordered.joint.tolist() == JOINTS * (len(frames) * len(people))
+    )
+    if not complete:
+        raise PoseFactoryError(f"The ground truth of view '{angle}' lacks joints, people or frames; make it again.")
+    values = ordered[["x", "y", "z", "u", "v"]].to_numpy(float).reshape(len(frames), len(people) * len(JOINTS), 5)
+    return frames, people, values[..., :3], values[..., 3:]
 
 
 def _judge(result: dict, tolerance_mm: float, tolerance_px: float, min_inside_silhouette: float) -> None:

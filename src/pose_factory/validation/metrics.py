@@ -69,8 +69,9 @@ def oks(predicted, truth, area, mask, sigmas) -> np.ndarray:
 def average_precision(similarity, score, people: int) -> dict[str, float]:
     """COCO's AP over OKS 0.50:0.05:0.95 (`ap`), at 0.50 (`ap50`) and 0.75 (`ap75`): mean precision at 101 recalls.
 
-    `similarity` and `score` (D,): each detection's OKS with its own person (no two detections share one) and its
-    confidence; `people` is how many labelled people there are, so that those never detected are false negatives.
+    `similarity` and `score` (D,): each detection's OKS with its own person (no two detections share one; 0 for one that
+    is nobody's) and its confidence; `people` is how many labelled people there are, so that those never detected are
+    false negatives.
     """
     if people == 0:
         return dict.fromkeys(("ap", "ap50", "ap75"), float("nan"))
@@ -127,19 +128,37 @@ def pa_mpjpe(predicted, truth, mask=None) -> float:
 def acceleration_error(predicted, truth, frames, mask=None) -> float:
     """Mean distance between predicted and true joint accelerations, metres per frame^2 (Kanazawa et al., 2019).
 
-    Accelerations are second differences of hip-relative positions over three neighbouring `frames` (F,), increasing
-    frame numbers; the smallest distance h between two of them is the step, and the differences are divided by h^2.
-    Three frames that are not h apart, or not all predicted, are left out. Times fps^2 gives metres per second^2.
+    Accelerations are second differences of hip-relative positions over three neighbouring `frames` (F,), numbers that
+    increase, people put end to end; the smallest increase h is the step, and the differences are divided by h^2. Three
+    frames that are not h apart, or not all predicted, are left out. Times fps^2 gives metres per second^2.
     """
-    if len(frames) < 3:
-        return float("nan")
     difference = root_align(predicted) - root_align(truth)
     if mask is not None:
         difference = np.where(mask[..., None], difference, np.nan)
+    return float(mean(np.linalg.norm(_differences(difference, frames, 2), axis=-1)))
+
+
+def jitter(points, frames, mask=None) -> float:
+    """Mean jerk of the joints of `points` (F, J, 3), metres per frame^3: how much a motion trembles (Yi et al., 2021).
+
+    Jerks are third differences over four neighbouring `frames`, as in `acceleration_error`, divided by h^3; of
+    hip-relative positions, since trackers give no others. Times fps^3 gives metres per second^3. True motion has
+    jitter, too: compare with it.
+    """
+    points = root_align(points)
+    if mask is not None:
+        points = np.where(mask[..., None], points, np.nan)
+    return float(mean(np.linalg.norm(_differences(points, frames, 3), axis=-1)))
+
+
+def _differences(points, frames, order: int) -> np.ndarray:
+    """(N, J, 3) differences of that order of `points` (F, J, 3) that are all a step apart, divided by step^order."""
     steps = np.diff(frames)
-    consecutive = (steps[1:] == steps.min()) & (steps[:-1] == steps.min())
-    second = np.diff(difference, n=2, axis=0)[consecutive] / float(steps.min()) ** 2
-    return float(mean(np.linalg.norm(second, axis=-1)))
+    if not (steps > 0).any() or len(steps) < order:
+        return np.full((0, *points.shape[1:]), np.nan)
+    step = steps[steps > 0].min()
+    even = np.lib.stride_tricks.sliding_window_view(steps == step, order).all(-1)
+    return np.diff(points, n=order, axis=0)[even] / float(step) ** order
 
 
 def left_right_swap_rate(predicted, truth, mask=None, limbs=LIMBS, ratio: float = SWAP_RATIO) -> float:

@@ -1,7 +1,7 @@
 """What a tracker got right: one view's tables in, `validation.json` and a per-joint table out, and their summaries."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,14 +9,29 @@ import pandas as pd
 from pose_factory.errors import PoseFactoryError
 from pose_factory.geometry.camera import Camera
 from pose_factory.skeleton import INDEX, JOINTS, SIGMAS
+from pose_factory.tracking.people import DETECTED
 from pose_factory.validation import metrics, rig_bias
+from pose_factory.validation.identity import identity_scores
+from pose_factory.validation.samples import Poses, Sample, View, pooled, read_view
 
 ALIGNMENT = (
     "positions in camera axes relative to the midpoint of the hips, on both sides; pa_mpjpe after a similarity "
-    "Procrustes alignment of each frame; pck, oks and ap count a missing pose as wrong, mm and px errors are over "
-    "tracked frames only"
+    "Procrustes alignment of each frame; in each frame every person is scored on the nearest pose; pck, oks and ap "
+    "count a missing pose as wrong, mm and px errors are over tracked frames only"
 )
-AT_LEAST = ("coverage", "pck_05", "pck_10", "oks_mean", "ap", "ap50", "ap75")
+AT_LEAST = (
+    "coverage",
+    "detected_coverage",
+    "pck_05",
+    "pck_10",
+    "oks_mean",
+    "ap",
+    "ap50",
+    "ap75",
+    "idf1",
+    "mota",
+    "hota",
+)
 AT_MOST = (
     "mpjpe_mm",
     "pa_mpjpe_mm",
@@ -25,30 +40,11 @@ AT_MOST = (
     "swap_rate",
 )
 COMPARED = ("pck_10", "mpjpe_mm", "pa_mpjpe_mm")
+JITTER = ("jitter_m_per_s3", "jitter_of_truth_m_per_s3")
+GAPS = {"1": (1, 1), "2-5": (2, 5), "6-15": (6, 15), "16-30": (16, 30), ">30": (31, np.inf)}
+"""Lengths of gaps between detections, in frames: name, least and greatest."""
 OKS_JOINTS = [INDEX[joint] for joint in SIGMAS]
 MM = 1000.0
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One view as dense arrays over F frames and the canonical joints (J = 23); NaN for what is missing.
-
-    `world` (F, J, 3) metres; `pixels` (F, J, 2) where the labels fall; `visibility` (F, J) as COCO's; `scored` (F, J)
-    labelled joints of the tracker's set; `box_size` (F,) longer side, pixels; `area` (F,) square pixels; `tracked`
-    (F, J, 3) metres in camera axes; `tracked_pixels` (F, J, 2); `confidence` (F, J); `provenance` (F,) word or None.
-    """
-
-    frames: np.ndarray
-    world: np.ndarray
-    pixels: np.ndarray
-    visibility: np.ndarray
-    scored: np.ndarray
-    box_size: np.ndarray
-    area: np.ndarray
-    tracked: np.ndarray
-    tracked_pixels: np.ndarray
-    confidence: np.ndarray
-    provenance: np.ndarray
 
 
 def validate_view(
@@ -64,11 +60,13 @@ def validate_view(
 
     The tables are those of ground_truth, boxes and tracks.parquet; `joint_set` names the joints that the tracker gives
     where it finds somebody; `fps` is frame numbers per second. `thresholds` maps headline metrics (`AT_LEAST`,
-    `AT_MOST`) to the worst value that passes; a metric that could not be measured fails. Of several tracks the one with
-    the most frames is scored. Joints are scored where they are labelled (visibility 1 or 2) and of `joint_set`, so that
-    a view in which nobody is found scores 0. `rig_bias_mm` is this view's own estimate, which no score uses: fitted to
-    the view that it would correct, it would hide tracking error (`pool` has the scores without rig bias).
-    Unmeasurable values are None in the dict and NaN in the table.
+    `AT_MOST`) to the worst value that passes; a metric that could not be measured fails. In each frame every person is
+    scored on the pose nearest to it (`samples.assign`), and `identity` says whether it is the same track's. Joints are
+    scored where they are labelled (visibility 1 or 2) and of `joint_set`, so that a view in which nobody is found
+    scores 0. Scores are of all people together, with those of each by itself in `people`. `rig_bias_mm` is this view's
+    own estimate, which no score uses: fitted to the view that it would correct, it would hide tracking error (`pool`
+    has the scores without rig bias). Unmeasurable values are None in the dict and NaN in the table, which has one row
+    per person and canonical joint.
     Raises PoseFactoryError for an unknown threshold and for tables that do not belong together.
     """
     unknown = sorted(set(thresholds) - {*AT_LEAST, *AT_MOST})
@@ -76,29 +74,37 @@ def validate_view(
         raise PoseFactoryError(
             f"Unknown validation threshold '{unknown[0]}'; use one of {', '.join((*AT_LEAST, *AT_MOST))}."
         )
-    scored_track = _longest_track(tracks)
-    sample = _sample(ground_truth, boxes, tracks[tracks.track_id == scored_track], joint_set)
-    bias = rig_bias.estimate([(sample.tracked_pixels, sample.world, camera)])
+    view = read_view(ground_truth, boxes, tracks, joint_set, camera)
+    people, poses = view.people, view.poses
+    biases = {person: rig_bias.estimate([_seen(sample, camera)]) for person, sample in people.items()}
+    everybody = pooled(list(people.values()))
 
-    coverage = metrics.coverage(sample.tracked_pixels)
-    as_labelled = _scores(sample, camera, fps)
-    failures = _failures({"coverage": coverage, **as_labelled}, thresholds)
-    joints = _joint_table(sample, bias, camera)
-    given = joints[sample.scored.any(0)].set_index("joint")
+    coverage = _coverage(everybody)
+    identity = _identity(view)
+    as_labelled = _scores(everybody, poses, camera, fps)
+    failures = _failures({**coverage, **as_labelled, **identity}, thresholds)
+    joints = pd.concat(
+        [_joint_table(person, sample, biases[person], camera) for person, sample in people.items()], ignore_index=True
+    )
+    by_joint = error_by_joint(joints).set_index("joint")
+    by_joint = by_joint[by_joint.n_labelled > 0]
     validation = {
-        "frames": len(sample.frames),
-        "tracks": tracks.track_id.nunique(),
-        "scored_track": scored_track,
-        "coverage": coverage,
-        "by_provenance": _by_provenance(sample, camera),
+        "frames": len(np.unique(everybody.frames)),
+        "tracks": len(np.unique(poses.track)),
+        **coverage,
+        "by_provenance": _by_provenance(everybody, camera),
+        "by_gap": _by_gap(list(people.values()), camera),
+        "identity": identity,
+        "people": {str(person): _person(sample, camera) for person, sample in people.items()},
         "as_labelled": as_labelled,
-        "rig_bias_mm": _bias_in_mm(bias),
+        "coherence": _coherence(everybody, camera, fps),
+        "rig_bias_mm": {**{str(p): _bias_in_mm(bias) for p, bias in biases.items()}, "frame": rig_bias.FRAME},
         "by_visibility": {
-            word: _part(replace(sample, scored=sample.scored & (sample.visibility == state)), camera)
+            word: _part(replace(everybody, scored=everybody.scored & (everybody.visibility == state)), camera)
             for word, state in (("visible", 2), ("occluded", 1))
         },
-        "by_joint": given[["mpjpe_mm", "pck_10"]].to_dict("index"),
-        "joint_set": list(given.index),
+        "by_joint": by_joint[["mpjpe_mm", "pck_10"]].to_dict("index"),
+        "joint_set": list(by_joint.index),
         "alignment": ALIGNMENT,
         "azimuth": _azimuth(camera),
         "passed": not failures,
@@ -113,14 +119,16 @@ def summarise(validations: Iterable[tuple[str, str, dict]], rig_biases: Mapping[
     Metrics are as labelled; those ending in `_without_rig_bias` are of `rig_biases` {character: content of
     rig_bias.json}. None becomes NaN.
     """
-    columns = ["character", "camera_angle", "azimuth", "frames", "tracks"]
-    scores = [*AT_LEAST, *AT_MOST, *(f"{name}_without_rig_bias" for name in COMPARED)]
+    columns = ["character", "camera_angle", "azimuth", "frames", "people", "tracks", "switches"]
+    scores = [*AT_LEAST, *AT_MOST, *JITTER, *(f"{name}_without_rig_bias" for name in COMPARED)]
     rows = []
     for character, camera_angle, validation in validations:
         moved = rig_biases[character]["without_rig_bias"][camera_angle]
         compared = {f"{name}_without_rig_bias": moved[name] for name in COMPARED}
         named = {"character": character, "camera_angle": camera_angle, "failures": "; ".join(validation["failures"])}
-        rows.append({**validation, **validation["as_labelled"], **compared, **named})
+        named["people"] = len(validation["people"])
+        parts = [validation[part] for part in ("as_labelled", "identity", "coherence")]
+        rows.append({**validation, **parts[0], **parts[1], **parts[2], **compared, **named})
     table = pd.DataFrame(rows, columns=[*columns, *scores, "passed", "failures"])
     return table.astype(dict.fromkeys(scores, float))
 
@@ -131,32 +139,41 @@ def pool(
     """A character's rig bias over all frames of all `views`, and what each view scores without it: `rig_bias.json`.
 
     `views` is {camera angle: (ground truth, boxes, tracks, joint set, camera)}, each as for `validate_view`, as is
-    `fps`. Returns {"offset_mm": {joint: [x, y, z], "frame": text}, "spread_mm": {joint: mm}, "frames": {joint: count},
-    "without_rig_bias": {camera angle: scores}}, with the scores of validation.json's `as_labelled` against ground truth
-    moved by that one offset; joints without an estimate are not scored. When no joint has one, a "note" says so and
-    the scores are None.
+    `fps`. Each person has a rig, and so an offset, of its own. Returns {"offset_mm": {person: {joint: [x, y, z]},
+    "frame": text}, "spread_mm": {person: {joint: mm}}, "frames": {person: {joint: count}}, "without_rig_bias": {camera
+    angle: scores}}, with the scores of validation.json's `as_labelled` against ground truth moved by those offsets;
+    joints without an estimate are not scored. When no joint has one, a "note" says so and the scores are None.
     """
-    samples = {
-        angle: (_sample(ground_truth, boxes, tracks[tracks.track_id == _longest_track(tracks)], joint_set), camera)
-        for angle, (ground_truth, boxes, tracks, joint_set, camera) in views.items()
+    seen = {angle: (read_view(*tables, camera), camera) for angle, (*tables, camera) in views.items()}
+    people = sorted({person for view, _ in seen.values() for person in view.people})
+    biases = {
+        person: rig_bias.estimate([_seen(view.people[person], camera) for view, camera in seen.values()])
+        for person in people
     }
-    bias = rig_bias.estimate([(sample.tracked_pixels, sample.world, camera) for sample, camera in samples.values()])
-    offset = _bias_in_mm(bias)
-    estimated = [joint for joint in offset if joint != "frame"]
-    pooled = {
-        "offset_mm": offset,
-        "spread_mm": {joint: float(bias.spread[INDEX[joint]] * MM) for joint in estimated},
-        "frames": {joint: int(bias.count[INDEX[joint]]) for joint in estimated},
-        "without_rig_bias": {
-            angle: _scores(_moved(sample, bias, camera), camera, fps) for angle, (sample, camera) in samples.items()
+    offsets = {str(person): _bias_in_mm(bias) for person, bias in biases.items()}
+
+    def scores(view: View, camera: Camera) -> dict:
+        moved = [_moved(sample, biases[person], camera) for person, sample in view.people.items()]
+        return _scores(pooled(moved), view.poses, camera, fps)
+
+    result = {
+        "offset_mm": {**offsets, "frame": rig_bias.FRAME},
+        "spread_mm": {
+            str(person): {joint: float(bias.spread[INDEX[joint]] * MM) for joint in offsets[str(person)]}
+            for person, bias in biases.items()
         },
+        "frames": {
+            str(person): {joint: int(bias.count[INDEX[joint]]) for joint in offsets[str(person)]}
+            for person, bias in biases.items()
+        },
+        "without_rig_bias": {angle: scores(view, camera) for angle, (view, camera) in seen.items()},
     }
-    if not estimated:
-        pooled["note"] = (
+    if not any(offsets.values()):
+        result["note"] = (
             f"no joint has an estimate: it takes {rig_bias.MIN_FRAMES} frames, over all views, in which the joint is "
             "tracked, and it, hips, pelvis and neck are annotated"
         )
-    return _json_safe(pooled)
+    return _json_safe(result)
 
 
 def error_by_azimuth(summary: pd.DataFrame) -> pd.DataFrame:
@@ -183,56 +200,8 @@ def _weighted_mean(rows: pd.DataFrame, name: str, weight: str) -> float:
     return (known[name] * known[weight]).sum() / total if total else np.nan
 
 
-def _longest_track(tracks: pd.DataFrame) -> int | None:
-    """The track with the most frames, of several the first; None where there is none."""
-    frames = tracks.groupby("track_id").frame.nunique()
-    return None if frames.empty else int(frames.idxmax())
-
-
-def _sample(ground_truth: pd.DataFrame, boxes: pd.DataFrame, track: pd.DataFrame, joint_set: Sequence[str]) -> Sample:
-    frames = np.unique(ground_truth.frame)
-    truth = _dense(ground_truth, frames, ["x", "y", "z", "u", "v", "visibility"], "ground truth")
-    tracked = _dense(track, frames, ["x", "y", "z", "u", "v", "confidence"], "tracks")
-    box = boxes.set_index("frame").reindex(frames)
-    labelled = truth[..., 5] > 0
-    area, box_size = box.area.to_numpy(float), np.maximum(box.x_max - box.x_min, box.y_max - box.y_min).to_numpy(float)
-    boxless = frames[labelled.any(-1) & ~np.isfinite(area + box_size)]
-    if len(boxless):
-        raise PoseFactoryError(
-            f"Frame {boxless[0]} has labelled joints but no box; make the ground truth of this view again."
-        )
-    provenance = track.drop_duplicates("frame").set_index("frame").provenance.reindex(frames)
-    return Sample(
-        frames=frames,
-        world=truth[..., :3],
-        pixels=truth[..., 3:5],
-        visibility=truth[..., 5],
-        scored=labelled & np.isin(JOINTS, joint_set),
-        box_size=box_size,
-        area=area,
-        tracked=tracked[..., :3],
-        tracked_pixels=tracked[..., 3:5],
-        confidence=tracked[..., 5],
-        provenance=provenance.to_numpy(object),
-    )
-
-
-def _dense(table: pd.DataFrame, frames: np.ndarray, columns: list[str], name: str) -> np.ndarray:
-    """(F, J, columns) from a long table; NaN where it has no row."""
-    strange = sorted(set(table.joint) - set(JOINTS))
-    if strange:
-        raise PoseFactoryError(
-            f"The {name} table has a joint '{strange[0]}' that the canonical skeleton does not have."
-        )
-    if not np.isin(table.frame, frames).all():
-        extra = min(set(table.frame) - set(frames))
-        raise PoseFactoryError(f"The {name} table has frame {extra}, which the ground truth lacks; make both again.")
-    if table.duplicated(["frame", "joint"]).any():
-        raise PoseFactoryError(f"The {name} table has two rows for one frame and joint; score one person at a time.")
-    dense = np.full((len(frames), len(JOINTS), len(columns)), np.nan)
-    rows = np.searchsorted(frames, table.frame.to_numpy(frames.dtype))
-    dense[rows, table.joint.map(INDEX).to_numpy(int)] = table[columns].to_numpy(float)
-    return dense
+def _seen(sample: Sample, camera: Camera) -> rig_bias.View:
+    return sample.tracked_pixels, sample.world, camera
 
 
 def _moved(sample: Sample, bias: rig_bias.RigBias, camera: Camera) -> Sample:
@@ -242,28 +211,83 @@ def _moved(sample: Sample, bias: rig_bias.RigBias, camera: Camera) -> Sample:
     return replace(sample, world=world, pixels=camera.project(world)[0], scored=scored)
 
 
-def _scores(sample: Sample, camera: Camera, fps: float) -> dict:
-    truth = sample.world @ camera.R.T
-    similarity = metrics.oks(
-        sample.tracked_pixels[:, OKS_JOINTS],
-        sample.pixels[:, OKS_JOINTS],
-        sample.area,
-        sample.scored[:, OKS_JOINTS],
+def _oks(pixels, sample: Sample, rows=slice(None)) -> np.ndarray:
+    """(N,) OKS of poses, (N, J, 2) pixels, with the person in the frames `rows` (N,)."""
+    return metrics.oks(
+        pixels[:, OKS_JOINTS],
+        sample.pixels[rows][:, OKS_JOINTS],
+        sample.area[rows],
+        sample.scored[rows][:, OKS_JOINTS],
         list(SIGMAS.values()),
     )
+
+
+def _scores(sample: Sample, poses: Poses, camera: Camera, fps: float) -> dict:
+    truth = sample.world @ camera.R.T
+    similarity = _oks(sample.tracked_pixels, sample)
     confidence = metrics.mean(sample.confidence[:, OKS_JOINTS], axis=-1)
     detected = np.isfinite(similarity) & np.isfinite(confidence)
+    nobodys = metrics.mean(poses.confidence[(poses.person < 0) & poses.inside][:, OKS_JOINTS], axis=-1)
+    nobodys = nobodys[np.isfinite(nobodys)]
+    precision = metrics.average_precision(  # of equally sure poses the wrong ones come first
+        np.append(np.zeros(len(nobodys)), similarity[detected]),
+        np.append(nobodys, confidence[detected]),
+        int(np.isfinite(similarity).sum()),
+    )
     acceleration = metrics.acceleration_error(sample.tracked, truth, sample.frames, sample.scored)
     return {
         "pck_05": _pck(sample, 0.05),
         "pck_10": _pck(sample, 0.10),
         "oks_mean": float(metrics.mean(similarity)),
-        **metrics.average_precision(similarity[detected], confidence[detected], int(np.isfinite(similarity).sum())),
+        **precision,
         "mpjpe_mm": metrics.mpjpe(sample.tracked, truth, sample.scored) * MM,
         "pa_mpjpe_mm": metrics.pa_mpjpe(sample.tracked, truth, sample.scored) * MM,
         "acceleration_error_mm_per_frame2": acceleration * MM,
         "acceleration_error_m_per_s2": acceleration * fps**2,
         "swap_rate": metrics.left_right_swap_rate(sample.tracked_pixels, sample.pixels, sample.scored),
+    }
+
+
+def _coverage(sample: Sample) -> dict:
+    """Of the frames in which there is somebody: those with a pose of any provenance, and with one that was detected."""
+    return {
+        "coverage": metrics.coverage(sample.tracked_pixels[sample.present]),
+        "detected_coverage": float(metrics.mean((sample.provenance == DETECTED)[sample.present].astype(float))),
+    }
+
+
+def _identity(view: View) -> dict:
+    """Whether tracks keep to their people. To be found are people of whom a scored joint is visible.
+
+    Somebody wholly hidden or outside the image is neither missed nor, where the tracker bridges the time with a pose
+    near them, a false positive; nor is a pose outside the image.
+    """
+    people, poses = list(view.people.values()), view.poses
+    visible = [(sample.scored & (sample.visibility == 2))[:, OKS_JOINTS].any(-1) for sample in people]
+    present = np.stack(visible, axis=-1)
+    needed = (poses.person < 0) | present[poses.row, poses.person]
+    judged = poses.inside & needed
+    similarity = np.stack([_oks(poses.pixels, sample, poses.row) for sample in people], axis=-1)
+    return identity_scores(np.nan_to_num(similarity[judged]), poses.row[judged], poses.track[judged], present)
+
+
+def _person(sample: Sample, camera: Camera) -> dict:
+    ids, counts = np.unique(sample.track[sample.present & np.isfinite(sample.track)], return_counts=True)
+    return {
+        "frames": int(sample.present.sum()),
+        **_coverage(sample),
+        "tracks": ids[np.argsort(-counts, kind="stable")].astype(int).tolist(),
+        **_part(sample, camera),
+    }
+
+
+def _coherence(sample: Sample, camera: Camera, fps: float) -> dict:
+    """The jitter of what is tracked, and of the truth of the same joints in the same frames."""
+    tracked = sample.scored & np.isfinite(sample.tracked).all(-1)
+    motions = (sample.tracked, sample.world @ camera.R.T)
+    return {
+        name: metrics.jitter(points, sample.frames, tracked) * fps**3
+        for name, points in zip(JITTER, motions, strict=True)
     }
 
 
@@ -281,15 +305,35 @@ def _pck(sample: Sample, threshold: float) -> float:
 
 
 def _by_provenance(sample: Sample, camera: Camera) -> dict:
+    words = sample.provenance[sample.present]
     parts = {}
-    for word in sorted({word for word in sample.provenance if isinstance(word, str)}):
-        frames = sample.provenance == word
-        part = _part(replace(sample, scored=sample.scored & frames[:, None]), camera)
-        parts[word] = {"frames": int(frames.sum()), "coverage": float(frames.mean()), **part}
+    for word in sorted({word for word in words if isinstance(word, str)}):
+        part = _part(replace(sample, scored=sample.scored & (sample.provenance == word)[:, None]), camera)
+        parts[word] = {"frames": int((words == word).sum()), "coverage": float((words == word).mean()), **part}
     return parts
 
 
-def _joint_table(sample: Sample, bias: rig_bias.RigBias, camera: Camera) -> pd.DataFrame:
+def _by_gap(people: Sequence[Sample], camera: Camera) -> dict:
+    """Scores of the frames in which nobody was detected, by how many of them follow each other."""
+    everybody = pooled(people)
+    length = np.concatenate([_gap_lengths(sample.provenance == DETECTED) for sample in people])
+    parts = {}
+    for name, (least, greatest) in GAPS.items():
+        within = (least <= length) & (length <= greatest)
+        part = replace(everybody, scored=everybody.scored & within[:, None])
+        if part.present.any():
+            coverage = metrics.coverage(part.tracked_pixels[part.present])
+            parts[name] = {"frames": int(part.present.sum()), "coverage": coverage, **_part(part, camera)}
+    return parts
+
+
+def _gap_lengths(detected) -> np.ndarray:
+    """(F,) how many frames the gap between detections has that each frame lies in; 0 for `detected` frames (F,)."""
+    runs = np.split(detected, np.flatnonzero(np.diff(detected)) + 1)
+    return np.concatenate([np.full(len(run), 0 if run.all() else len(run)) for run in runs])
+
+
+def _joint_table(person: int, sample: Sample, bias: rig_bias.RigBias, camera: Camera) -> pd.DataFrame:
     tracked, truth, scored = sample.tracked, sample.world @ camera.R.T, sample.scored
     errors = metrics.joint_errors(metrics.root_align(tracked), metrics.root_align(truth), scored) * MM
     pose_errors = metrics.joint_errors(metrics.similarity_align(tracked, truth, scored), truth, scored) * MM
@@ -302,6 +346,7 @@ def _joint_table(sample: Sample, bias: rig_bias.RigBias, camera: Camera) -> pd.D
 
     return pd.DataFrame(
         {
+            "person": np.int32(person),
             "joint": JOINTS,
             "n_labelled": scored.sum(0),
             "n": np.isfinite(pixel_errors).sum(0),
@@ -329,7 +374,7 @@ def _quantile(values, fraction: float) -> float:
 
 def _bias_in_mm(bias: rig_bias.RigBias) -> dict:
     known = [joint for joint in JOINTS if np.isfinite(bias.offset[INDEX[joint]]).all()]
-    return {**{joint: (bias.offset[INDEX[joint]] * MM).tolist() for joint in known}, "frame": rig_bias.FRAME}
+    return {joint: (bias.offset[INDEX[joint]] * MM).tolist() for joint in known}
 
 
 def _failures(measured: Mapping[str, float], thresholds: Mapping[str, float]) -> list[str]:
