@@ -1,19 +1,21 @@
 """What filling is worth: detections of rendered views are hidden, and what takes their place is held against the truth.
 
-    python benchmarks/damage.py results/ada/front results/ben/left
+    PYTHONPATH=src python benchmarks/damage.py results/ada/front results/ben/left
 
 In each view of a finished run, detections are hidden in several ways. For each length of gap it tells the MPJPE of what
 the tracker puts there, by default and when it may not look at the images again, beside two baselines on the same
 frames: holding the last pose, and joints on a straight line between the poses on either side (beyond an end: the line
-through the last two).
+through the last two). All of them are smoothed alike.
 """
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.signal import savgol_filter
 
 from pose_factory.config import load
 from pose_factory.files import read_json, read_table
@@ -23,6 +25,7 @@ from pose_factory.tracking import Backend, make_backend
 from pose_factory.tracking.output import smoothly
 from pose_factory.tracking.people import Pose
 from pose_factory.tracking.session import follow
+from pose_factory.tracking.smoothing import DEGREE
 from pose_factory.validation.metrics import mean
 
 ENDS, SEEDS = 10, 3
@@ -61,7 +64,7 @@ def measure(footage: RenderedFrames, truth: np.ndarray, settings: dict, seed: in
     `truth` (F, J, 3) are the joints that the backend gives, metres, camera axes, relative to the midpoint of the hips;
     NaN where the character has none.
     """
-    backend = make_backend(settings)
+    backend = make_backend(settings, os.cpu_count())
     frames, images = zip(*footage, strict=True)
     found = dict(zip(frames, backend.detect(images), strict=True))
     if not all(found.values()):
@@ -80,7 +83,10 @@ def measure(footage: RenderedFrames, truth: np.ndarray, settings: dict, seed: in
         rows = np.searchsorted(frames, sorted(hidden))
         at = np.array(frames)[rows]
         placed = {name: _at(track, at) for name, track in tracks.items()}
-        placed |= {"hold": _hold(seen, known, at), "linear": _linear(seen, known, at)}
+        for name, fill in {"hold": _hold, "linear": _linear}.items():
+            whole = np.empty((len(frames), *known.shape[1:]))
+            whole[np.searchsorted(frames, seen)], whole[rows] = known, fill(seen, known, at)
+            placed[name] = _smooth(whole, footage.fps, settings["smoothing"])[rows]
         after = np.searchsorted(seen, at)
         beyond = (after == 0) | (after == len(seen))
         gap = np.where(beyond, ENDS, seen[np.minimum(after, len(seen) - 1)] - seen[np.maximum(after - 1, 0)] - 1)
@@ -107,6 +113,14 @@ def _at(track, frames: np.ndarray) -> np.ndarray:
     return track.joints[np.searchsorted(track.frames, frames)]
 
 
+def _smooth(joints: np.ndarray, fps: float, smoothing: dict) -> np.ndarray:
+    """The baselines are smoothed as ours is, as far as positions alone can be."""
+    length = min(2 * int(smoothing["window_seconds"] * fps // 2) + 1, len(joints) - (len(joints) + 1) % 2)
+    if smoothing["filter"] != "savitzky_golay" or length <= DEGREE + 1:
+        return joints
+    return savgol_filter(joints, length, DEGREE, axis=0)
+
+
 def _hold(seen: np.ndarray, known: np.ndarray, at: np.ndarray) -> np.ndarray:
     return known[np.maximum(np.searchsorted(seen, at) - 1, 0)]
 
@@ -127,7 +141,7 @@ def summary(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 def main(views: Iterable[str]) -> None:
     settings = load({"characters": {"any": {"anny": {}}}}, Path.cwd())["tracking"]
-    joints = make_backend(settings).joints
+    joints = make_backend(settings, os.cpu_count()).joints
     parts = []
     for view in map(Path, views):
         facts = read_json(view / "render.json")

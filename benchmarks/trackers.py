@@ -5,6 +5,7 @@
 The film is the view's frames, scaled to 512 pixels and repeated, as an H.264 MP4: every way starts from the file.
 """
 
+import os
 import resource
 import sys
 import time
@@ -69,7 +70,9 @@ def together(film: Footage, backend: Backend) -> None:
 def all_of_it(film: Footage, settings: dict, folder: Path) -> None:
     """From the file to the tables: decoded, detected, associated, filled, smoothed and written."""
     names = {"tracks": "tracks.parquet", "people": "people.parquet", "report": "tracking.json"}
-    output.track(film, settings, SimpleNamespace(**{name: folder / file for name, file in names.items()}))
+    output.track(
+        film, settings, SimpleNamespace(**{name: folder / file for name, file in names.items()}), os.cpu_count()
+    )
 
 
 def seconds_of(work: Callable, *given) -> float:
@@ -89,7 +92,7 @@ def filling_seconds(film: Footage, backend: Backend) -> float:
 
 def main(view: str) -> None:
     settings = load({"characters": {"any": {"anny": {}}}}, Path.cwd())["tracking"]
-    backend = make_backend(settings)
+    backend = make_backend(settings, os.cpu_count())
     with TemporaryDirectory() as folder:
         write_film(Path(folder) / "film.mp4", Path(view))
         film = Video(Path(folder) / "film.mp4")

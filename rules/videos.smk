@@ -15,6 +15,7 @@ rule track_video:
         f"{RESULTS}/videos/{{video}}/benchmarks/track_video.tsv"
     conda:
         "../envs/tracking.yaml"
+    threads: 4
     params:
         settings=TRACKING,
         # A file replaced by an older one, as from a backup, is not newer than what was made of it.

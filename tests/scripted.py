@@ -21,7 +21,7 @@ class Film:
 
     def __iter__(self):
         self.passes += 1
-        return ((frame, np.full((2, 2, 3), frame, np.uint8)) for frame in self.frames)
+        return ((frame, np.full((2, 2, 3), frame, np.uint16)) for frame in self.frames)
 
 
 class Scripted:
@@ -39,23 +39,24 @@ class Scripted:
         self.looked: list[tuple[int, np.ndarray]] = []
 
     def detect(self, images) -> list[list[Pose]]:
-        return [self._seen(int(image[0, 0, 0]), self.hidden) for image in images]
+        frames = [int(image[0, 0, 0]) for image in images]
+        return [self._at(frame, [frame not in hidden for hidden in self.hidden]) for frame in frames]
 
     def look(self, images, boxes, threshold) -> list[Pose | None]:
         found = []
         for image, box in zip(images, boxes, strict=True):
             frame = int(image[0, 0, 0])
             self.looked.append((frame, box))
-            there = self._seen(frame, [set(FRAMES) - again for again in self.seen_again])
+            there = self._at(frame, [frame in again for again in self.seen_again])
             there.sort(key=lambda pose: np.abs(pose.box - box).sum())
             found.append(there[0] if there else None)
         return found
 
-    def _seen(self, frame: int, hidden: list[set]) -> list[Pose]:
+    def _at(self, frame: int, seen: list[bool]) -> list[Pose]:
         return [
             person.pose(int(np.searchsorted(person.frames, frame)))
-            for person, unseen in zip(self.people, hidden, strict=True)
-            if frame in person.frames and frame not in unseen
+            for person, is_seen in zip(self.people, seen, strict=True)
+            if is_seen and frame in person.frames
         ]
 
 

@@ -180,6 +180,16 @@ def test_the_longest_track_of_each_view_is_the_person_where_there_is_one():
 OTHER = walk(20, turns=0.3, seed=1) + [0.9, 0.4, 0]
 
 
+def test_a_track_that_broke_is_the_person_in_all_its_parts():
+    broken = exact()
+    late = broken["front"].frame > 12
+    broken["front"] = broken["front"].assign(track_id=np.where(late, 7, 1).astype("int32"))
+    fused, repaired, report, _ = run(broken)
+    assert fused.frame.nunique() == len(FRAMES)
+    assert repaired["front"].track_id.unique().tolist() == [1]
+    assert report["by_view"]["front"]["tracked_joints"] == len(FRAMES) * len(JOINTS)
+
+
 def crowd():
     """Tracks of WORLD and OTHER, whose ids differ between the views."""
     return {

@@ -28,10 +28,8 @@ BOXES = {
 class Detector:
     """Finds people where coloured rectangles are, as sure as their red is strong."""
 
-    def __init__(self, settings: dict) -> None:
-        self.least = settings["mediapipe"]["pose_confidence"]
-
-    def boxes(self, images):
+    def boxes(self, images, least=None):
+        least = 0.5 if least is None else least
         found = []
         for image in images:
             assert image.size
@@ -41,7 +39,7 @@ class Detector:
                 rows, columns = np.nonzero(labels == label)
                 box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], float)
                 people.append((box, float(image[rows[0], columns[0], 0]) / 255))
-            found.append(sorted((each for each in people if each[1] >= self.least), key=lambda each: -each[1]))
+            found.append(sorted((each for each in people if each[1] >= least), key=lambda each: -each[1]))
         return found
 
 
@@ -73,7 +71,7 @@ def settings(tmp_path_factory) -> dict:
 
 
 def make(settings: dict, **own) -> Backend:
-    return Backend(settings | {"hmr2": settings["hmr2"] | own}, Detector)
+    return Backend(settings | {"hmr2": settings["hmr2"] | own}, 1, Detector())
 
 
 @pytest.fixture(scope="module")

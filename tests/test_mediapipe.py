@@ -1,6 +1,7 @@
 """BlazePose's networks, run on their own, against MediaPipe's solution; the backend on top of them."""
 
 import warnings
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ def networks() -> Networks:
 
 @pytest.fixture(scope="module")
 def backend() -> Backend:
-    return Backend(SETTINGS)
+    return Backend(SETTINGS, 2)
 
 
 # Against MediaPipe
@@ -143,22 +144,44 @@ def test_an_image_smaller_than_the_networks_inputs_is_no_error(backend):
     assert backend.detect([np.zeros((16, 16, 3), np.uint8)]) == [[]]
 
 
-def test_what_is_not_a_number_is_nobody(person_film, backend, monkeypatch):
-    _, image = next(iter(person_film))
+def tampered(name: str, change):
+    """Landmarks of which `name` is changed, in every image."""
     landmarks = Networks.landmarks
-    monkeypatch.setattr(
-        Networks,
-        "landmarks",
-        lambda self, *given: (found := landmarks(self, *given)).__class__(
-            **{**vars(found), "world": found.world * np.nan}
-        ),
-    )
+
+    def wrong(self, *given):
+        found = landmarks(self, *given)
+        return replace(found, **{name: change(getattr(found, name))})
+
+    return wrong
+
+
+def one_missing(values: np.ndarray) -> np.ndarray:
+    """The landmark of a finger, which is no joint of ours, is not a number."""
+    return np.where(np.arange(len(values))[:, None] == 17, np.nan, values)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("world", lambda world: world * np.nan, "not finite"),
+        ("pixels", one_missing, "not finite"),
+        ("score", lambda score: np.nan, None),
+        ("world", lambda world: world * [-1, -1, 1], "behind the camera"),
+    ],
+    ids=["positions", "one landmark", "score", "behind the camera"],
+)
+def test_what_cannot_be_is_nobody_and_the_log_says_so(person_film, backend, monkeypatch, caplog, name, change, said):
+    _, image = next(iter(person_film))
+    ((pose,),) = backend.detect([image])
+    monkeypatch.setattr(Networks, "landmarks", tampered(name, change))
     assert backend.detect([image]) == [[]]
+    assert backend.look([image], [pose.box], 0.1) == [None]
+    assert said is None or said in caplog.text
 
 
 def test_the_person_detector_gives_the_backends_boxes(person_film, backend):
     _, image = next(iter(person_film))
-    ((box, score),) = PersonDetector(SETTINGS).boxes([image])[0:1][0]
+    ((box, score),) = PersonDetector(SETTINGS, 1).boxes([image])[0:1][0]
     ((pose,),) = backend.detect([image])
     np.testing.assert_array_equal(box, pose.box)
     assert score == pose.score

@@ -1,5 +1,6 @@
 """Following people through scripted footage: who is found, looked for, interpolated and predicted, and why."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -123,6 +124,34 @@ def test_a_ghost_of_a_few_frames_is_nobody():
     assert len(followed.tracks) == 1
 
 
+def test_ghosts_do_not_add_up_to_a_person():
+    """Five false finds at one place, none of them twice in a row."""
+    ghost = walker(2.0, "squat", frames=[5, 15, 25, 35, 45])
+    assert len(follow(Film(), Scripted([walker(), ghost], [set(), set()]), settings()).tracks) == 1
+
+
+def test_every_fifth_frame_is_followed_as_every_one_is():
+    """Limits, patience and gaps count images, whatever their numbers."""
+    hidden = set(range(20, 36))
+    scattered = {"association": SETTINGS["association"] | {"max_age": 10}}
+    plain = follow(Film(), Scripted([walker()], [hidden]), settings() | scattered)
+    fifth = [5 * frame for frame in FRAMES]
+    renamed = replace(walker(), frames=np.array(fifth))
+    film = Film(fifth)
+    film.fps = 5 * Film.fps
+    stretched = follow(film, Scripted([renamed], [{5 * frame for frame in hidden}]), settings() | scattered)
+    assert list(stretched.tracks) == list(plain.tracks) == [1]
+    assert by_frame(stretched.tracks[1]) == {5 * f: word for f, word in by_frame(plain.tracks[1]).items()}
+    np.testing.assert_allclose(stretched.tracks[1].joints, plain.tracks[1].joints, atol=1e-12)
+    assert stretched.reasons[1] == {5 * f: reason for f, reason in plain.reasons[1].items()}
+
+
+def test_a_film_in_which_nothing_was_missed_is_gone_through_once():
+    film = Film()
+    follow(film, Scripted([walker()], [set()]), settings())
+    assert film.passes == 1
+
+
 def test_film_shorter_than_it_takes_to_be_sure_is_followed_all_the_same():
     followed = follow(Film([7]), Scripted([walker()], [set()]), settings())
     assert by_frame(followed.tracks[1]) == {7: DETECTED}
@@ -198,9 +227,9 @@ def outputs(folder: Path) -> SimpleNamespace:
 def test_the_tables_and_the_report_tell_all(tmp_path, monkeypatch):
     hidden = {1, 2, *range(20, 30)}
     backend = Scripted([walker(-2.0), walker(2.0, "wave")], [hidden, set()], [{20, 21}, set()])
-    monkeypatch.setattr(output, "make_backend", lambda settings: backend)
+    monkeypatch.setattr(output, "make_backend", lambda *_: backend)
     paths = outputs(tmp_path)
-    output.track(Film(), settings() | {"smoothing": SETTINGS["smoothing"] | {"filter": "none"}}, paths)
+    output.track(Film(), settings() | {"smoothing": SETTINGS["smoothing"] | {"filter": "none"}}, paths, 1)
     tracks, people, report = read_table(paths.tracks), read_table(paths.people), read_json(paths.report)
     assert list(tracks.columns) == list(COLUMNS) and read_about(paths.tracks)["joints"] == motions.NAMES
     assert len(tracks) == 2 * 60 * len(motions.NAMES) and not tracks.isna().any().any()
@@ -223,9 +252,9 @@ def test_the_tables_and_the_report_tell_all(tmp_path, monkeypatch):
 
 
 def test_nobody_at_all_is_reported(tmp_path, monkeypatch):
-    monkeypatch.setattr(output, "make_backend", lambda settings: Scripted([], []))
+    monkeypatch.setattr(output, "make_backend", lambda *_: Scripted([], []))
     paths = outputs(tmp_path)
-    output.track(Film(), SETTINGS, paths)
+    output.track(Film(), SETTINGS, paths, 1)
     assert read_table(paths.tracks).empty and read_table(paths.people).empty
     assert list(read_table(paths.tracks).columns) == list(COLUMNS)
     report = read_json(paths.report)

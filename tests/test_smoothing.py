@@ -101,7 +101,16 @@ def test_a_gap_parts_what_is_filtered():
 def test_every_fourth_frame_has_a_quarter_of_the_window():
     seen = track(motion("walk"), 0.01)
     spread = replace(seen, frames=4 * seen.frames)
-    np.testing.assert_allclose(smoothed(spread, CENTRED, fps=4 * FPS).joints, smoothed(seen, CENTRED).joints)
+    after = smooth(spread, 4 * FPS, CENTRED, assemble, SIZE, step=4)
+    np.testing.assert_allclose(after.joints, smoothed(seen, CENTRED).joints)
+
+
+def test_what_comes_later_does_not_change_how_live_is_smoothed():
+    """Every second image of a stretch was lost, all were there afterwards."""
+    seen = track(motion("walk"), 0.01)[:30]
+    kept = np.isin(np.arange(30), [*range(0, 14, 2), *range(14, 30)])
+    whole, early = smoothed(seen[kept], CAUSAL), smoothed(seen[kept][:7], CAUSAL)
+    np.testing.assert_array_equal(whole.joints[:7], early.joints)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 4, 5, 6, 8])

@@ -1,6 +1,7 @@
 """Reading and writing JSON and Parquet, always atomically: a file is either whole or absent."""
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -39,6 +40,15 @@ def write_json(path: str | Path, data: dict) -> None:
     """Write `data` as indented JSON; the same data gives the same bytes."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def json_safe(value):
+    """`value` with None in the place of numbers that JSON does not have: NaN and infinity."""
+    if isinstance(value, dict):
+        return {key: json_safe(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [json_safe(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: str | Path) -> dict:

@@ -1,6 +1,7 @@
 """What every workflow script does around its work: send output to the job's log, and turn errors into one sentence."""
 
 import errno
+import logging
 import os
 import signal
 import subprocess
@@ -29,6 +30,8 @@ def job(snakemake) -> Iterator[Path]:
         sys.stderr.flush()
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("pose_factory").setLevel(logging.INFO)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # at once; Blender's callbacks would swallow a KeyboardInterrupt
     stopped = "its process was interrupted, killed (out of memory?) or crashed; run again to go on."
     witness = _witness(f"Error: {label}: {stopped}", console)

@@ -8,4 +8,4 @@ from pose_factory.tracking.output import track
 with job(snakemake):
     rendered = read_json(snakemake.input.facts)
     footage = RenderedFrames(snakemake.input.frames, rendered["frames"], rendered["fps"])
-    track(footage, snakemake.params.settings, snakemake.output)
+    track(footage, snakemake.params.settings, snakemake.output, snakemake.threads)

@@ -7,5 +7,7 @@ from pose_factory.tracking.output import track
 
 with job(snakemake):
     video = Video(snakemake.input[0])
-    track(video, snakemake.params.settings, snakemake.output)
+    track(video, snakemake.params.settings, snakemake.output, snakemake.threads)
+    for warning in video.warnings:
+        print(warning)
     write_json(snakemake.output.facts, video.facts())

@@ -56,6 +56,6 @@ class Backend(Protocol):
         (..., K, 3, 3) and shape (..., S)."""
 
 
-def make_backend(settings: dict) -> Backend:
-    """The backend that the config's `tracking` section names."""
-    return import_module(BACKENDS[settings["backend"]]).Backend(settings)
+def make_backend(settings: dict, threads: int) -> Backend:
+    """The backend that the config's `tracking` section names, which may use so many threads of the CPU."""
+    return import_module(BACKENDS[settings["backend"]]).Backend(settings, threads)

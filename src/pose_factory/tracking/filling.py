@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from pose_factory.errors import PoseFactoryError
 from pose_factory.tracking import camera
-from pose_factory.tracking.people import INTERPOLATED, PREDICTED, Pose, Track
+from pose_factory.tracking.people import INTERPOLATED, PREDICTED, Pose, Track, bounds
 from pose_factory.tracking.regression import regress
 
 WINDOW = 24
@@ -127,7 +127,7 @@ def _across(
     joints = assemble(rotations, shape)
     projected = camera.project(joints, translation, *size)
     pixels = projected[:-2] + blend(track.pixels[list(ends)] - projected[-2:], at)
-    box = _bounds(pixels) + blend(track.box[list(ends)] - _bounds(track.pixels[list(ends)]), at)
+    box = bounds(pixels) + blend(track.box[list(ends)] - bounds(track.pixels[list(ends)]), at)
     nearer = np.where(abs(at - first) <= abs(at - last), *ends)
     faded = 0.5 ** (abs(at - track.frames[nearer]) / half_life)
     return {
@@ -187,10 +187,6 @@ def _gaps(track: Track, wanted: np.ndarray) -> Iterator[tuple[slice, np.ndarray,
 
 def _trust(track: Track) -> np.ndarray:
     return np.clip(track.confidence.mean(axis=1), LEAST_TRUST, 1.0)
-
-
-def _bounds(pixels: np.ndarray) -> np.ndarray:
-    return np.concatenate([pixels.min(axis=1), pixels.max(axis=1)], axis=1)
 
 
 def _limit(frames: int | None) -> float:

@@ -4,9 +4,8 @@ Its authors' detector, ViTDet, cannot be installed with a current PyTorch; Media
 body in any crop and does not say how sure it is, so scores are the detector's, and so is every joint's confidence.
 """
 
-import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +18,7 @@ from pose_factory.hmr2 import body, checkpoint, crops, models
 from pose_factory.hmr2.network import Prediction
 from pose_factory.skeleton import JOINTS
 from pose_factory.tracking import appearance, camera
-from pose_factory.tracking.people import Pose, overlap
+from pose_factory.tracking.people import Pose, fault, overlap
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SURROUNDINGS = 0.25
@@ -31,8 +30,9 @@ log = logging.getLogger(__name__)
 class Detector(Protocol):
     """Who finds the people."""
 
-    def boxes(self, images: Sequence[np.ndarray]) -> list[list[tuple[np.ndarray, float]]]:
-        """For each image the boxes (4,) of everybody in it, pixels, with a score from 0 to 1."""
+    def boxes(self, images: Sequence[np.ndarray], least: float | None = None) -> list[list[tuple[np.ndarray, float]]]:
+        """For each image the boxes (4,) of everybody in it, pixels, with a score from 0 to 1, and of at least `least`,
+        if that is given."""
 
 
 @dataclass(frozen=True)
@@ -51,29 +51,38 @@ class Backend:
     joints = JOINTS
     parametrisation = "SMPL: rotations of its 24 joints, the first in camera axes, and its 10 shape parameters"
 
-    def __init__(self, settings: dict, make_detector: Callable[[dict], Detector] | None = None) -> None:
-        """`make_detector` makes a detector of such settings; MediaPipe's, unless it is given.
+    def __init__(self, settings: dict, threads: int, detector: Detector | None = None) -> None:
+        """`detector` is MediaPipe's, with so many `threads`, unless it is given.
 
         Raises PoseFactoryError for files that are missing, damaged, hostile or of something else, and for a device
-        that is not there.
+        that is not there or has not the memory.
         """
-        if make_detector is None:
-            from pose_factory.tracking.mediapipe_pose import PersonDetector as make_detector
         if sentence := models.missing(settings):
             raise PoseFactoryError(sentence)
         own, files = settings["hmr2"], models.folder(settings)
         self._device = device(own["device"])
         self._precision = PRECISIONS[own["precision"]]
         self._batch = own["batch"]
-        self._body = body.load(models.body(files), files / models.REGRESSOR).to(self._device)
-        network = checkpoint.load(files / models.CHECKPOINT).to(self._device)
+        # The body stays on the CPU: it takes milliseconds, and memory that the network can use.
+        self._body = body.load(models.body(files), files / models.REGRESSOR)
+        try:
+            network = checkpoint.load(files / models.CHECKPOINT).to(self._device)
+            self.predict_pose = choose_predictor(files, str(self._device))
+        except torch.OutOfMemoryError as error:
+            raise PoseFactoryError(
+                f"HMR2 does not fit into the memory of {self._device}: run fewer jobs at once (--cores), or set "
+                "tracking.hmr2.device to cpu."
+            ) from error
         self._network = torch.compile(network) if own["compile"] else network
-        self.predict_pose = choose_predictor(files, str(self._device))
-        self._detector = functools.cache(lambda least: make_detector(_at_least(settings, least)))
+        if detector is None:
+            from pose_factory.tracking.mediapipe_pose import PersonDetector
+
+            detector = PersonDetector(settings, threads)
+        self._detector = detector
 
     def detect(self, images: Sequence[np.ndarray]) -> list[list[Pose]]:
         """Everybody whom the detector finds in each image, the surest first."""
-        found = self._detector(None).boxes(images)
+        found = self._detector.boxes(images)
         people = [
             [_Person(image, box, box, score) for box, score in boxes if _can_be_cropped(image, box)]
             for image, boxes in zip(images, found, strict=True)
@@ -91,7 +100,7 @@ class Backend:
             for row, (image, box) in enumerate(zip(images, boxes, strict=True))
             if _can_be_cropped(image, box)
         }
-        found = self._detector(threshold).boxes([window for window, _ in windows.values()])
+        found = self._detector.boxes([window for window, _ in windows.values()], threshold)
         people = {}
         for (row, (_, corner)), candidates in zip(windows.items(), found, strict=True):
             there = [_Person(images[row], boxes[row], box + corner, score) for box, score in candidates]
@@ -150,27 +159,17 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _at_least(settings: dict, least: float | None) -> dict:
-    """The settings under which MediaPipe finds everybody with a score of at least `least`; None leaves them alone."""
-    lowered = {} if least is None else {"detection_confidence": least, "pose_confidence": least}
-    return settings | {"mediapipe": settings["mediapipe"] | lowered}
-
-
 def _pose(
     person: _Person, rotations: np.ndarray, betas: np.ndarray, weak: np.ndarray, joints: np.ndarray, hips: np.ndarray
 ) -> Pose | None:
     """From what the network says of a person; None where that is not numbers, or behind the camera."""
     height, width = person.image.shape[:2]
     translation = crops.translations(weak[None], person.crop[None], width, height)[0] + hips
-    values = np.concatenate([rotations.ravel(), betas, joints.ravel(), translation])
-    if not np.isfinite(values).all():
+    if not np.isfinite(np.concatenate([rotations.ravel(), betas, joints.ravel(), translation])).all():
         log.warning("Left out the person in the box %s: the network's answer is not finite.", person.crop.round(1))
         return None
-    if (joints[:, 2] + translation[2] <= 0).any():
-        log.warning("Left out the person in the box %s: the network puts it behind the camera.", person.crop.round(1))
-        return None
     pixels = camera.project(joints, translation, width, height)
-    return Pose(
+    pose = Pose(
         box=person.box,
         score=float(person.score),
         pixels=pixels,
@@ -181,6 +180,10 @@ def _pose(
         shape=betas,
         appearance=appearance.describe(person.image, pixels, JOINTS),
     )
+    if reason := fault(pose):
+        log.warning("Left out the person in the box %s: %s.", person.crop.round(1), reason)
+        return None
+    return pose
 
 
 def _can_be_cropped(image: np.ndarray, box: np.ndarray) -> bool:

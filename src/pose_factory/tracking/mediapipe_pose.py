@@ -1,6 +1,6 @@
 """MediaPipe's pose networks (BlazePose) on the CPU: everybody they find, with the models that its wheel carries."""
 
-import os
+import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from pose_factory.association.forecast import hold_last
 from pose_factory.skeleton import JOINTS
 from pose_factory.tracking import appearance, articulation, camera
 from pose_factory.tracking.blazepose import Landmarks, Networks, Region
-from pose_factory.tracking.people import Pose, same_person
+from pose_factory.tracking.people import Pose, fault, same_person
 
 LANDMARKS = {
     "nose": (0,),
@@ -43,6 +43,8 @@ BOX_MARGIN = 0.1
 PAINT = 128
 """Grey, 0 to 255, over people who have been found."""
 
+log = logging.getLogger(__name__)
+
 
 class Backend:
     """See pose_factory.tracking. Joint positions are BlazePose's world landmarks."""
@@ -51,14 +53,16 @@ class Backend:
     parametrisation = "the torso's frame, then swings from rest of each bone; bone lengths in metres (articulation)"
     predict_pose = staticmethod(hold_last)
 
-    def __init__(self, settings: dict) -> None:
-        self._settings = settings["mediapipe"]
-        self._pool = ThreadPoolExecutor(os.cpu_count())
+    def __init__(self, settings: dict, threads: int) -> None:
+        self._least = settings["mediapipe"]["detection_confidence"], settings["mediapipe"]["pose_confidence"]
+        self._pool = ThreadPoolExecutor(threads)
         self._own = threading.local()
 
-    def detect(self, images: Sequence[np.ndarray]) -> list[list[Pose]]:
-        """Everybody in each image, the surest first."""
-        return list(self._pool.map(self._detect_one, images))
+    def detect(self, images: Sequence[np.ndarray], least: float | None = None) -> list[list[Pose]]:
+        """Everybody in each image, the surest first; with `least`, all of whom both networks are so sure, in place of
+        what the settings say."""
+        limits = self._least if least is None else (least, least)
+        return list(self._pool.map(lambda image: self._detect_one(image, *limits), images))
 
     def look(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray], threshold: float) -> list[Pose | None]:
         """The person that each box is about, if the landmark network's score reaches `threshold`."""
@@ -73,24 +77,23 @@ class Backend:
             self._own.networks = Networks()
         return self._own.networks
 
-    def _detect_one(self, image: np.ndarray) -> list[Pose]:
+    def _detect_one(self, image: np.ndarray, detection: float, pose: float) -> list[Pose]:
         """The detector tends to see the largest person alone, so it is asked again with those it found painted over."""
-        found = self._detect_in(image, image)
+        found = self._detect_in(image, image, detection, pose)
         if found:
             rest = image.copy()
-            for pose in found:
-                left, top, right, bottom = np.clip(pose.box, 0, None).astype(int)
+            for person in found:
+                left, top, right, bottom = np.clip(person.box, 0, None).astype(int)
                 rest[top:bottom, left:right] = PAINT
-            found += self._detect_in(rest, image)
+            found += self._detect_in(rest, image, detection, pose)
         return _different(found)
 
-    def _detect_in(self, picture: np.ndarray, image: np.ndarray) -> list[Pose]:
+    def _detect_in(self, picture: np.ndarray, image: np.ndarray, detection: float, pose: float) -> list[Pose]:
         """The poses, in `image`, of the people whom the detector sees in `picture`."""
         networks = self._networks()
-        regions = networks.detect(picture, self._settings["detection_confidence"])
-        landmarks = [networks.landmarks(image, region) for region, _ in regions]
-        sure = [found for found in landmarks if found.score >= self._settings["pose_confidence"]]
-        return [pose for found in sure if (pose := self._pose(image, found))]
+        landmarks = [networks.landmarks(image, region) for region, _ in networks.detect(picture, detection)]
+        sure = [found for found in landmarks if found.score >= pose]
+        return [person for found in sure if (person := self._pose(image, found))]
 
     def _look_once(self, image: np.ndarray, box: np.ndarray, threshold: float) -> Pose | None:
         """The box gives no more than an upright square, so the landmarks found there say where to look again."""
@@ -99,25 +102,26 @@ class Backend:
             return None
         networks = self._networks()
         first = networks.landmarks(image, Region((low + high) / 2, 1.25 * float((high - low).max()), 0.0))
-        if first.score < threshold:
+        if not first.score >= threshold:
             return None
         second = networks.landmarks(image, first.region)
         return self._pose(image, second) if second.score >= threshold else None
 
     def _pose(self, image: np.ndarray, found: Landmarks) -> Pose | None:
-        """None where the networks give something that is not a number."""
+        """None, which is logged, where the networks say what cannot be."""
+        if not all(np.isfinite(values).all() for values in (found.pixels, found.world, found.visibility, found.score)):
+            log.warning("Left out a person: what the networks say of them is not finite.")
+            return None
         pixels = _joints(found.pixels, self.joints)
         world = _joints(found.world, self.joints)
         confidence = _joints(found.visibility, self.joints)
-        if not (np.isfinite(pixels).all() and np.isfinite(world).all() and np.isfinite(confidence).all()):
-            return None
         hips = [self.joints.index("left_hip"), self.joints.index("right_hip")]
         world = world - world[hips].mean(axis=0)
         height, width = image.shape[:2]
         rotations, lengths = articulation.decompose(world[None], self.joints)
         low, high = found.pixels.min(axis=0), found.pixels.max(axis=0)
         margin = BOX_MARGIN * (high - low)
-        return Pose(
+        pose = Pose(
             box=np.concatenate([low - margin, high + margin]),
             score=found.score,
             pixels=pixels,
@@ -128,18 +132,22 @@ class Backend:
             shape=lengths[0],
             appearance=appearance.describe(image, pixels, self.joints),
         )
+        if reason := fault(pose):
+            log.warning("Left out the person in the box %s: %s.", pose.box.round(1), reason)
+            return None
+        return pose
 
 
 class PersonDetector:
     """People's boxes, for a backend that has no detector of its own."""
 
-    def __init__(self, settings: dict) -> None:
-        self._backend = Backend(settings)
+    def __init__(self, settings: dict, threads: int) -> None:
+        self._backend = Backend(settings, threads)
 
-    def boxes(self, images: Sequence[np.ndarray]) -> list[list[tuple[np.ndarray, float]]]:
+    def boxes(self, images: Sequence[np.ndarray], least: float | None = None) -> list[list[tuple[np.ndarray, float]]]:
         """For each image the boxes (4,) of everybody in it, x_min, y_min, x_max, y_max in pixels, with a score from 0
-        to 1."""
-        return [[(pose.box, pose.score) for pose in poses] for poses in self._backend.detect(images)]
+        to 1; with `least`, of everybody who is so sure, in place of what the settings say."""
+        return [[(pose.box, pose.score) for pose in poses] for poses in self._backend.detect(images, least)]
 
 
 def _joints(landmarks: np.ndarray, joints: list[str]) -> np.ndarray:

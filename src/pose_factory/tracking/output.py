@@ -1,6 +1,8 @@
 """Tracking from footage to files: the tables tracks and people, and the report of coverage, misses and coherence."""
 
+from collections.abc import Container
 from dataclasses import asdict, replace
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +11,7 @@ import pandas as pd
 from scipy.spatial.transform import Rotation
 
 from pose_factory import tables
-from pose_factory.files import write_json, write_table
+from pose_factory.files import json_safe, write_json, write_table
 from pose_factory.footage import Footage
 from pose_factory.tracking import COLUMNS, Backend, coherence, make_backend
 from pose_factory.tracking.people import DETECTED, PROVENANCES, Track
@@ -37,9 +39,10 @@ class Outputs(Protocol):
     report: str | Path
 
 
-def track(footage: Footage, settings: dict, outputs: Outputs) -> None:
-    """Track everybody in `footage` as the config's `tracking` section says, and write what comes of it."""
-    backend = make_backend(settings)
+def track(footage: Footage, settings: dict, outputs: Outputs, threads: int) -> None:
+    """Track everybody in `footage` as the config's `tracking` section says, with so many threads, and write what comes
+    of it."""
+    backend = make_backend(settings, threads)
     followed = follow(footage, backend, settings)
     smoothed = smoothly(followed, footage, backend, settings)
     about = {"joints": backend.joints, "backend": settings["backend"]}
@@ -50,8 +53,9 @@ def track(footage: Footage, settings: dict, outputs: Outputs) -> None:
 
 def smoothly(followed: Followed, footage: Footage, backend: Backend, settings: dict) -> Followed:
     """The same with all tracks smoothed as the config's `tracking` section says."""
+    step = min((after - before for before, after in pairwise(followed.frames)), default=1)
     tracks = {
-        track_id: smooth(track, footage.fps, settings["smoothing"], backend.assemble, footage.size)
+        track_id: smooth(track, footage.fps, settings["smoothing"], backend.assemble, footage.size, step)
         for track_id, track in followed.tracks.items()
     }
     return replace(followed, tracks=tracks)
@@ -111,13 +115,20 @@ def report(followed: Followed, smoothed: Followed, fps: float) -> dict:
         "detected_coverage": len(seen) / len(followed.frames),
         "frames_without_pose": sorted(set(followed.frames) - posed),
         "tracks": [
-            _of_track(track_id, followed.tracks[track_id], track, followed.reasons[track_id], fps)
+            _of_track(
+                track_id,
+                followed.tracks[track_id],
+                track,
+                _runs(followed.frames, followed.reasons[track_id]),
+                followed.reasons[track_id],
+                fps,
+            )
             for track_id, track in smoothed.tracks.items()
         ],
     }
 
 
-def _of_track(track_id: int, before: Track, after: Track, reasons: dict[int, str], fps: float) -> dict:
+def _of_track(track_id: int, before: Track, after: Track, missed: list[list[int]], reasons: dict, fps: float) -> dict:
     words, counts = np.unique(list(reasons.values()), return_counts=True)
     return {
         "track_id": track_id,
@@ -126,10 +137,10 @@ def _of_track(track_id: int, before: Track, after: Track, reasons: dict[int, str
         "frames": len(after),
         "by_provenance": {word: int((after.provenance == word).sum()) for word in PROVENANCES},
         "missed": dict(zip(words.tolist(), counts.tolist(), strict=True)),
-        "missed_runs": _runs(sorted(reasons)),
+        "missed_runs": missed,
         "before_smoothing": _coherence(before, fps),
         "after_smoothing": _coherence(after, fps),
-        "breaks": [asdict(found) for found in coherence.breaks(after, fps)],
+        "breaks": [asdict(found) for found in coherence.breaks(before, fps)],
     }
 
 
@@ -138,18 +149,13 @@ def _coherence(track: Track, fps: float) -> dict[str, float | None]:
         "jitter_m_per_s3": coherence.jitter(track.joints, track.frames, fps),
         "acceleration_m_per_s2": coherence.acceleration(track.joints, track.frames, fps),
     }
-    return {name: value if np.isfinite(value) else None for name, value in measured.items()}
+    return json_safe(measured)
 
 
-def _runs(frames: list[int]) -> list[list[int]]:
-    """First and last of each run of consecutive frames."""
-    runs: list[list[int]] = []
-    for frame in frames:
-        if runs and frame == runs[-1][1] + 1:
-            runs[-1][1] = frame
-        else:
-            runs.append([frame, frame])
-    return runs
+def _runs(frames: list[int], missed: Container[int]) -> list[list[int]]:
+    """First and last of each run of `frames` that follow each other and are among those `missed`."""
+    runs = [list(run) for is_missed, run in groupby(frames, lambda frame: frame in missed) if is_missed]
+    return [[run[0], run[-1]] for run in runs]
 
 
 def _sorted(parts: list[pd.DataFrame], columns: dict[str, str]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ backend's joints, K its rotations, S its shape parameters.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -75,10 +75,6 @@ class Track:
         """The person in one of the frames."""
         return Pose(**{field.name: getattr(self, field.name)[row] for field in fields(Pose)})
 
-    def marked(self, provenance: str) -> "Track":
-        """The same with another provenance."""
-        return replace(self, provenance=np.full(len(self), provenance, dtype=object))
-
 
 def stack(frames: Sequence[int], poses: Sequence[Pose], provenance: str | Sequence[str]) -> Track:
     """The track of one person seen as `poses` in `frames`; at least one."""
@@ -92,6 +88,20 @@ def merge(*tracks: Track) -> Track:
     joined = {f.name: np.concatenate([getattr(track, f.name) for track in tracks]) for f in fields(Track)}
     order = np.argsort(joined["frames"], kind="stable")
     return Track(**joined)[order]
+
+
+def fault(pose: Pose) -> str:
+    """Why a backend's pose is of no use, in words; empty if it is."""
+    if not all(np.isfinite(getattr(pose, field.name)).all() for field in fields(Pose)):
+        return "it is not finite"
+    if (pose.joints[:, 2] + pose.translation[2] <= 0).any():
+        return "it is behind the camera"
+    return ""
+
+
+def bounds(pixels: np.ndarray) -> np.ndarray:
+    """(..., 4) x_min, y_min, x_max, y_max of pixels (..., J, 2)."""
+    return np.concatenate([pixels.min(axis=-2), pixels.max(axis=-2)], axis=-1)
 
 
 def same_person(one: Pose, other: Pose) -> bool:

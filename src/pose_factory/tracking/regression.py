@@ -14,6 +14,7 @@ SPANS = np.array([3.0, 5.0, 8.0, 13.0, 21.0, 40.0, 100.0])
 NOISES = np.array([1e-6, 1e-3, 1e-2, 1e-1, 1.0])
 """Variances of the noise, as fractions of the quantity's own."""
 _SPANS, _NOISES = (grid.ravel()[:, None, None] for grid in np.meshgrid(SPANS, NOISES, indexing="ij"))
+_AT_ONCE = 500  # times; memory is taken for each of them, candidate and quantity
 _STILL = 1e-6  # a quantity that varies by less is taken as constant up to that
 
 
@@ -36,7 +37,8 @@ def regress(times: np.ndarray, values: np.ndarray, trust: np.ndarray, at: np.nda
     likelihood = -(count * np.log(variance) + log_determinant + np.log(total)) / 2
     share = np.exp(likelihood - likelihood.max(axis=0))
     share /= share.sum(axis=0)
-    return (share[:, None] * (mean + _matern(at, times) @ weighted)).sum(axis=0)
+    blocks = [at[start : start + _AT_ONCE] for start in range(0, len(at), _AT_ONCE)]
+    return np.concatenate([(share[:, None] * (mean + _matern(some, times) @ weighted)).sum(axis=0) for some in blocks])
 
 
 def _matern(first: np.ndarray, second: np.ndarray) -> np.ndarray:

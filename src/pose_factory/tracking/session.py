@@ -6,9 +6,9 @@ is first looked for in the real image where they must be, then placed by their m
 """
 
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TypeVar
 
@@ -30,8 +30,8 @@ from pose_factory.tracking.people import (
     same_person,
 )
 
-CHUNK = 16
-"""So many images are in memory at once."""
+CHUNK, PROGRESS = 16, 320
+"""So many images are in memory at once; so many frames later the log says how far it is."""
 MEMORY = 16
 """In causal mode, the motion model knows a person's last so many sure sightings."""
 LONGER = 2
@@ -123,35 +123,42 @@ class Follower:
 
 
 def follow(footage: Footage, backend: Backend, settings: dict) -> Followed:
-    """Follow everybody through `footage`; `settings` is the config's `tracking` section.
+    """Follow everybody through `footage`; `settings` is the config's `tracking` section, whose frames are images.
 
-    In batch mode the person who is detected most often has a pose in every frame of the footage, as far as the fill's
-    `order` allows; the limits are for the others, who may come and go.
+    In batch mode, who was never sure is left out, unless the film is too short for anybody to be; and the person who is
+    detected most often has a pose in every frame of the footage where the fill's `order` allows it and nobody else
+    stands there: the limits are for the others, who may come and go. In causal mode everybody is told of at once.
     """
     follower = Follower(backend, settings, footage.size)
     seen: dict[int, list[Sighting]] = {}
-    found_in: dict[int, int] = {}
-    now: list[Sighting] = []
+    found_in: list[int] = []
+    frames: list[int] = []
     for chunk in _chunks(footage):
         for (frame, image), found in zip(chunk, backend.detect([image for _, image in chunk]), strict=True):
-            found_in[frame] = len(found)
-            now = follower.step(frame, image, found)
-            for sighting in now:
+            # Images are counted here, whatever their frame numbers: every n-th frame of a motion may have been filmed.
+            for sighting in follower.step(len(frames), image, found):
                 seen.setdefault(sighting.track_id, []).append(sighting)
-    frames = list(found_in)
-    if settings["mode"] == "batch":
-        # At the end, who has been seen in every frame since their first may become sure any moment.
-        waiting = {sighting.track_id for sighting in now}
-        seen = {i: sightings for i, sightings in seen.items() if i in waiting or any(s.sure for s in sightings)}
+            frames.append(frame)
+            found_in.append(len(found))
+        if len(frames) % PROGRESS == 0:
+            log.info("%d frames", len(frames))
+    batch, association = settings["mode"] == "batch", settings["association"]
+    if batch and len(frames) >= association["n_init"]:
+        seen = {i: sightings for i, sightings in seen.items() if any(sighting.sure for sighting in sightings)}
     tracks = {track_id: _track(sightings) for track_id, sightings in sorted(seen.items())}
-    if settings["mode"] == "batch":
-        tracks = _joined(tracks, link(tracks, footage.fps, LONGER * settings["association"]["max_age"]))
+    if batch:
+        step = float(np.median(np.diff(frames))) if len(frames) > 1 else 1.0
+        tracks = _joined(tracks, link(tracks, footage.fps / step, LONGER * association["max_age"]))
     detected = {track_id: track.frames[track.provenance == DETECTED] for track_id, track in tracks.items()}
-    if settings["mode"] == "batch":
-        tracks = _fill(footage, frames, tracks, backend, settings["fill"])
-    reasons = {i: _reasons(track, detected[i], found_in) for i, track in tracks.items()}
+    if batch:
+        tracks = _fill(footage, len(frames), tracks, backend, settings["fill"])
+    reasons = {i: _reasons(track, detected[i], found_in, frames) for i, track in tracks.items()}
+    numbers = np.array(frames, dtype=int)
+    tracks = {i: replace(track, frames=numbers[track.frames]) for i, track in tracks.items()}
     for track_id, missed in reasons.items():
-        log.info("track %d: %d frames, %s", track_id, len(tracks[track_id]), dict(Counter(missed.values())))
+        words = dict(zip(tracks[track_id].frames.tolist(), tracks[track_id].provenance, strict=True))
+        for frame, reason in missed.items():
+            log.info("Frame %d, track %d: %s; %s.", frame, track_id, reason, words[frame])
     return Followed(frames, tracks, reasons)
 
 
@@ -176,8 +183,9 @@ def _joined(tracks: dict[int, Track], carries_on: Mapping[int, int]) -> dict[int
     return {track_id: people.merge(*parts) for track_id, parts in sorted(whole.items())}
 
 
-def _fill(footage: Footage, frames: list[int], tracks: dict[int, Track], backend: Backend, fill: dict):
-    """The tracks with the frames that they lack, in the ways that `fill` orders, one after the other."""
+def _fill(footage: Footage, count: int, tracks: dict[int, Track], backend: Backend, fill: dict) -> dict[int, Track]:
+    """The tracks with those of the footage's `count` images that they lack, in the ways that `fill` orders, one after
+    the other."""
     if not tracks:
         return tracks
     most_seen = max(tracks, key=lambda track_id: len(tracks[track_id]))
@@ -185,7 +193,7 @@ def _fill(footage: Footage, frames: list[int], tracks: dict[int, Track], backend
         missing = {}
         for track_id, track in tracks.items():
             limits = (None, None) if track_id == most_seen else (fill["interpolated_limit"], fill["predicted_limit"])
-            missing[track_id] = filling.missing(track, frames, *limits)
+            missing[track_id] = filling.missing(track, range(count), *limits)
         if way == REDETECTED:
             tracks = _look_again(footage, tracks, missing, backend, fill["redetection_confidence"])
             continue
@@ -208,9 +216,12 @@ def _look_again(
     for track_id, track in tracks.items():
         for frame, box in zip(missing[track_id], filling.interpolate_boxes(track, missing[track_id]), strict=True):
             boxes.setdefault(int(frame), []).append((track_id, box))
+    if not boxes:
+        return tracks
     there = _poses_by_frame(tracks)
     found: dict[int, list[tuple[int, Pose]]] = {}
-    asked = ((frame, image, *ask) for frame, image in footage if frame in boxes for ask in boxes[frame])
+    needed = enumerate(image for _, image in islice(footage, max(boxes) + 1))
+    asked = ((index, image, *ask) for index, image in needed for ask in boxes.get(index, []))
     for chunk in _chunks(asked):
         _, images, _, where = zip(*chunk, strict=True)
         for (frame, _, track_id, box), pose in zip(chunk, backend.look(images, where, threshold), strict=True):
@@ -250,13 +261,15 @@ def _within(gap: int, limit: int | None) -> bool:
     return limit is None or gap <= limit
 
 
-def _reasons(track: Track, detected: np.ndarray, found_in: Mapping[int, int]) -> dict[int, str]:
+def _reasons(track: Track, detected: np.ndarray, found_in: Sequence[int], frames: Sequence[int]) -> dict[int, str]:
+    """By frame number, from a track and detections that count images."""
     reasons = {}
-    for frame in map(int, track.frames[track.provenance != DETECTED]):
-        if frame < detected[0]:
-            reasons[frame] = BEFORE
-        elif frame > detected[-1]:
-            reasons[frame] = AFTER
+    for image in track.frames[track.provenance != DETECTED]:
+        if image < detected[0]:
+            reason = BEFORE
+        elif image > detected[-1]:
+            reason = AFTER
         else:
-            reasons[frame] = UNMATCHED if found_in[frame] else NOBODY
+            reason = UNMATCHED if found_in[image] else NOBODY
+        reasons[frames[image]] = reason
     return reasons

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from pose_factory.errors import PoseFactoryError
 from pose_factory.tracking import camera
-from pose_factory.tracking.people import Pose, Track
+from pose_factory.tracking.people import Pose, Track, bounds
 
 DEGREE = 3
 SPEED_CUTOFF = 1.0
@@ -27,8 +27,10 @@ def smooth(
     settings: dict,
     assemble: Callable[[np.ndarray, np.ndarray], np.ndarray],
     size: tuple[int, int],
+    step: int = 1,
 ) -> Track:
-    """`track` smoothed as the config's `tracking.smoothing` has it; filmed at `fps` frame numbers a second.
+    """`track` smoothed as the config's `tracking.smoothing` has it; filmed at `fps` frame numbers a second, of which
+    every `step`-th was.
 
     Rotations, translation and shape are filtered, joints are what `assemble` makes of them, and pixels their projection
     into images of `size` (width, height) plus the filtered rest; boxes follow the pixels. Frame numbers, provenance,
@@ -46,9 +48,8 @@ def smooth(
             raise PoseFactoryError(f"A track has a {field.name} that is not finite; leave those frames out first.")
     changed = {name: getattr(track, name).copy() for name in ("rotations", "translation", "shape")}
     rest = track.pixels - camera.project(track.joints, track.translation, *size)
-    border = track.box - _bounds(track.pixels)
+    border = track.box - bounds(track.pixels)
     steps = np.diff(track.frames)
-    step = steps.min() if len(steps) else 1
     for rows in np.split(np.arange(len(track)), np.flatnonzero(steps != step) + 1):
         parts = [values[rows] for values in (*changed.values(), rest, border)]
         if settings["filter"] == "savitzky_golay":
@@ -59,7 +60,7 @@ def smooth(
             values[rows] = new
     joints = assemble(changed["rotations"], changed["shape"])
     pixels = camera.project(joints, changed["translation"], *size) + rest
-    return replace(track, joints=joints, pixels=pixels, box=_bounds(pixels) + border, **changed)
+    return replace(track, joints=joints, pixels=pixels, box=bounds(pixels) + border, **changed)
 
 
 def _savitzky_golay(parts: list[np.ndarray], window: float) -> list[np.ndarray]:
@@ -100,7 +101,3 @@ def _one_euro(parts: list[np.ndarray], rate: float, min_cutoff: float, beta: flo
 def _gain(cutoff, rate: float):
     """How far a low-pass of first order goes to each new value."""
     return 1 / (1 + rate / (2 * np.pi * cutoff))
-
-
-def _bounds(pixels: np.ndarray) -> np.ndarray:
-    return np.concatenate([pixels.min(axis=1), pixels.max(axis=1)], axis=1)

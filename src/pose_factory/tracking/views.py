@@ -45,9 +45,9 @@ def fuse_views(
 ) -> list[Person]:
     """The people in a scene filmed by `cameras`, from the table of tracks of each, over all `frames` (F,), increasing.
 
-    With `alone` there is one person, who has the longest track of each view; otherwise tracks are matched between the
-    views. `settings` is the config's `fusion` section. Of one view nothing can be fused: the points are NaN.
-    Raises PoseFactoryError for tracks of other frames.
+    With `alone` there is one person, who has the longest track of each view and what others there are in other frames;
+    otherwise tracks are matched between the views. `settings` is the config's `fusion` section. Of one view nothing can
+    be fused: the points are NaN. Raises PoseFactoryError for tracks of other frames.
     """
     strange = set().union(*(table.frame for table in tracks)) - set(frames)
     if strange:
@@ -63,7 +63,7 @@ def fuse_views(
         for table, of_view in zip(tracks, ids, strict=True)
     ]
     if alone:
-        people = [[[0] if of_view else [] for of_view in ids]] if any(ids) else []
+        people = [[_in_turn(block) for block in dense]] if any(ids) else []
     else:
         sizes = [np.array([_size(track[..., :2]) for track in block]) for block in dense]
         people = same_people([block[..., :2] for block in dense], sizes, cameras)
@@ -75,6 +75,17 @@ def fuse_views(
         track_ids = [[int(of_view[index]) for index in picked] for of_view, picked in zip(ids, chosen, strict=True)]
         found.append(Person(track_ids, tracked, fused))
     return found
+
+
+def _in_turn(tracks: np.ndarray) -> list[int]:
+    """Of tracks (T, F, J, 6), the longest first, those that can be one person's: no two in the same frame."""
+    taken, chosen = np.zeros(tracks.shape[1], bool), []
+    for index, track in enumerate(tracks):
+        there = np.isfinite(track).all(-1).any(-1)
+        if not (there & taken).any():
+            chosen.append(index)
+            taken |= there
+    return chosen
 
 
 def fused_table(people: Sequence[Person], frames: np.ndarray) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pose_factory.files import json_safe
 from pose_factory.geometry.camera import Camera
 from pose_factory.skeleton import JOINTS
 from pose_factory.tracking.views import FUSED, Person
@@ -94,7 +95,7 @@ def fusion_report(people: Sequence[Person], views: Mapping[str, View]) -> tuple[
         for series, of_series in errors.items()
     ]
     means = pd.concat(by_frame).groupby(["series", "frame"], sort=False).mean()
-    return _json_safe(report), means.reset_index()
+    return json_safe(report), means.reset_index()
 
 
 def _sample(view: View, tracks: pd.DataFrame) -> Sample:
@@ -142,11 +143,3 @@ def _scores(sample: Sample, camera: Camera) -> dict:
 def _coverage(points, scored) -> float:
     """The fraction, of the frames with a joint to score, of those with a pose."""
     return metrics.coverage(points[scored.any(-1)])
-
-
-def _json_safe(value):
-    if isinstance(value, dict):
-        return {key: _json_safe(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_json_safe(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pose_factory.errors import PoseFactoryError
+from pose_factory.files import json_safe
 from pose_factory.geometry.camera import Camera
 from pose_factory.skeleton import INDEX, JOINTS, SIGMAS
 from pose_factory.tracking.people import DETECTED
@@ -110,7 +111,7 @@ def validate_view(
         "passed": not failures,
         "failures": failures,
     }
-    return _json_safe(validation), joints
+    return json_safe(validation), joints
 
 
 def summarise(validations: Iterable[tuple[str, str, dict]], rig_biases: Mapping[str, dict]) -> pd.DataFrame:
@@ -173,7 +174,7 @@ def pool(
             f"no joint has an estimate: it takes {rig_bias.MIN_FRAMES} frames, over all views, in which the joint is "
             "tracked, and it, hips, pelvis and neck are annotated"
         )
-    return _json_safe(result)
+    return json_safe(result)
 
 
 def error_by_azimuth(summary: pd.DataFrame) -> pd.DataFrame:
@@ -394,11 +395,3 @@ def _azimuth(camera: Camera) -> float:
     """Degrees 0..360: 0 looks along +Y at the person's front, 90 along -X."""
     forward = camera.R[2]
     return round(float(np.degrees(np.arctan2(-forward[0], forward[1]))), 6) % 360.0
-
-
-def _json_safe(value):
-    if isinstance(value, dict):
-        return {key: _json_safe(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_json_safe(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
