@@ -251,6 +251,22 @@ def test_the_tables_and_the_report_tell_all(tmp_path, monkeypatch):
     assert mine["missed"] == {BEFORE: 2, UNMATCHED: 10}
 
 
+def test_a_break_in_the_motion_is_told_though_smoothing_hides_it(tmp_path, monkeypatch):
+    """In one frame the person seems to face the other way."""
+    turned = walker()
+    half_turn = np.diag([-1.0, 1, -1])
+    turned.rotations[30, 0] = half_turn @ turned.rotations[30, 0]
+    turned.joints[30] = motions.assemble(turned.rotations[30], turned.shape[30])
+    monkeypatch.setattr(output, "make_backend", lambda *_: Scripted([turned], [set()]))
+    paths = outputs(tmp_path)
+    output.track(Film(), settings(), paths, 1)
+    (track,) = read_json(paths.report)["tracks"]
+    turns = [found for found in track["breaks"] if found["kind"] == "turn"]
+    assert [found["frame"] for found in turns] == [31, 32]
+    assert all(0.5 < found["confidence"] <= 1 for found in turns)
+    assert track["after_smoothing"]["jitter_m_per_s3"] < track["before_smoothing"]["jitter_m_per_s3"]
+
+
 def test_nobody_at_all_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(output, "make_backend", lambda *_: Scripted([], []))
     paths = outputs(tmp_path)
