@@ -12,10 +12,11 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from pose_factory.association import pose_predictor
-from pose_factory.association.associator import WEIGHTS, choose_predictor
+from pose_factory.association.associator import choose_predictor
 from pose_factory.association.forecast import hold_last
 from pose_factory.association.pose_predictor import LearnedPredictor
 from pose_factory.errors import PoseFactoryError
+from pose_factory.hmr2.models import POSE_PREDICTOR as WEIGHTS
 
 SIZE, FRAMES, HIDDEN, ENCODED, LAYERS = 32, 25, 48, 40, 2
 

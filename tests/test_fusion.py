@@ -239,7 +239,7 @@ def matched(pixels, cameras):
 @pytest.mark.parametrize("azimuths", [(0, 100, 200), range(0, 360, 45)])
 @pytest.mark.parametrize("swapped", [False, True])
 def test_tracks_are_matched_whatever_their_order_is(azimuths, swapped, monkeypatch):
-    monkeypatch.setattr(correspondence, "SAME_PERSON", 0.05)
+    monkeypatch.setattr(correspondence, "FARTHEST", 0.05)
     cameras, rng = far(azimuths), np.random.default_rng(0)
     orders = [rng.permutation(3) for _ in cameras]
     pixels = [

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose_factory.association import associator, pose_predictor
 from pose_factory.errors import PoseFactoryError
 from pose_factory.hmr2 import models
 from pose_factory.hmr2.models import CHECKPOINT, REGRESSOR, SUMS, Source
@@ -278,9 +277,8 @@ def test_what_is_missing(tmp_path):
     assert models.body(tmp_path).name == "SMPL_NEUTRAL.npz"
 
 
-def test_the_pose_predictor_goes_where_association_looks_for_it():
-    assert models.POSE_PREDICTOR == associator.WEIGHTS
-    assert Path(models.POSE_STATISTICS) == Path(associator.WEIGHTS).with_name(pose_predictor.STATISTICS)
+def test_the_pose_predictors_statistics_are_beside_it_where_they_are_looked_for():
+    assert Path(models.POSE_STATISTICS).parent == Path(models.POSE_PREDICTOR).parent
 
 
 def test_sources_are_those_of_the_config():

@@ -12,11 +12,9 @@ from scipy.optimize import linear_sum_assignment
 from pose_factory.association.cost import CONSTANTS, cost
 from pose_factory.association.detection import Detection, stack
 from pose_factory.association.forecast import Forecast, PosePredictor, forecast_location, hold_last
+from pose_factory.hmr2.models import POSE_PREDICTOR
 
 log = logging.getLogger(__name__)
-
-WEIGHTS = "phalp/pose_predictor.pth"
-"""In the folder of models: the published weights of the learned pose predictor."""
 
 Sighting = tuple[int, int]
 """(frame number, index among that frame's detections)."""
@@ -178,13 +176,13 @@ class Associator:
 def choose_predictor(models: Path, device: str = "cpu") -> PosePredictor:
     """The learned predictor of SMPL poses where its weights are in the folder `models`, else `hold_last`; the log says
     which. Raises PoseFactoryError where the weights are there but cannot be read."""
-    if not (models / WEIGHTS).is_file():
-        log.info("There is no %s: poses are expected to stay as they are.", models / WEIGHTS)
+    if not (models / POSE_PREDICTOR).is_file():
+        log.info("There is no %s: poses are expected to stay as they are.", models / POSE_PREDICTOR)
         return hold_last
     from pose_factory.association.pose_predictor import LearnedPredictor  # torch takes seconds to load
 
-    log.info("Poses are forecast with %s.", models / WEIGHTS)
-    return LearnedPredictor(models / WEIGHTS, device)
+    log.info("Poses are forecast with %s.", models / POSE_PREDICTOR)
+    return LearnedPredictor(models / POSE_PREDICTOR, device)
 
 
 def _is_usable(frame: int, index: int, detection: Detection) -> bool:

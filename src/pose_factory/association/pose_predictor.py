@@ -17,13 +17,15 @@ from pose_factory.association.cost import SMPL_POSE
 from pose_factory.association.detection import SMPL_ROTATIONS, SMPL_SHAPE
 from pose_factory.errors import PoseFactoryError
 from pose_factory.hmr2.checkpoint import read_state_dict
+from pose_factory.hmr2.models import POSE_STATISTICS
+from pose_factory.hmr2.network import rotation_matrices
 
 HEAD_SIZE = 64
 CONVOLUTION_PADDING = 1
 HIDDEN = 1024
 ITERATIONS = 3
 """How often the read-out of the SMPL parameters corrects itself."""
-STATISTICS = "mean_std.npy"
+STATISTICS = Path(POSE_STATISTICS).name
 """Beside the weights: mean and standard deviation of the pose vectors, each (1, D), D up to 229."""
 
 
@@ -155,15 +157,7 @@ class _SmplHead(nn.Module):
         for _ in range(ITERATIONS):
             state = F.relu(self.fc2(F.relu(self.fc1(torch.cat([tokens, pose, shape, camera], dim=-1)))))
             pose, shape, camera = pose + self.decpose(state), shape + self.decshape(state), camera + self.deccam(state)
-        return torch.cat([_matrices(pose.unflatten(-1, (SMPL_ROTATIONS, 2, 3))).flatten(-3), shape], dim=-1)
-
-
-def _matrices(columns: torch.Tensor) -> torch.Tensor:
-    """Rotation matrices (..., 3, 3) whose first two columns are nearest to `columns` (..., 2, 3) (Zhou et al. 2019)."""
-    first = F.normalize(columns[..., 0, :], dim=-1)
-    second = columns[..., 1, :]
-    second = F.normalize(second - (first * second).sum(-1, keepdim=True) * first, dim=-1)
-    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)
+        return torch.cat([rotation_matrices(pose.unflatten(-1, (SMPL_ROTATIONS, 6))).flatten(-3), shape], dim=-1)
 
 
 def load(weights: Path) -> PoseTransformer:

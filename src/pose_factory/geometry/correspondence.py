@@ -15,7 +15,7 @@ from pose_factory.geometry.fusion import midway
 from pose_factory.skeleton import INDEX, PAIRS
 
 LEFT, RIGHT = ([INDEX[joint] for joint in side] for side in zip(*PAIRS, strict=True))
-SAME_PERSON = 0.2
+FARTHEST = 0.2
 """How far, as a fraction of the person's size in the image, a track may be from where another view puts that person."""
 
 
@@ -35,7 +35,7 @@ def same_people(
     views = np.array([view for view, _ in tracks])
     measured = [_distances_to_all(a, b, middles, sizes, cameras) for a, b in pairs]
     distances, shares = np.array(measured).reshape(len(pairs), len(tracks), 2).transpose(2, 0, 1)
-    support = shares * np.maximum(1 - distances / SAME_PERSON, 0)
+    support = shares * np.maximum(1 - distances / FARTHEST, 0)
     found, free = [], np.ones(len(tracks), bool)
     while len(pairs):
         # the best free track of each view, and how well it supports each proposal
@@ -69,7 +69,7 @@ def _assign(distances, tracks, present) -> list[list[list[int]]]:
     `distances` (people, tracks); `present` (T, F) bool per view.
     """
     people = [[[] for _ in present] for _ in distances]
-    open_pairs = np.argwhere(distances < SAME_PERSON) if len(people) else []
+    open_pairs = np.argwhere(distances < FARTHEST) if len(people) else []
     taken = set()
     for person, track in sorted(open_pairs, key=lambda pair: distances[tuple(pair)]):
         view, index = tracks[track]

@@ -1,4 +1,4 @@
-"""Placing a person in the frames in which nobody saw him: between two in which he was seen, and beyond them.
+"""Placing a person in the frames in which nobody saw them: between two in which they were seen, and beyond them.
 
 One motion model serves both (see `regression`): it carries on what was seen, damped, and joins what was seen on either
 side. It works on rotation vectors, relative to the rotation midway across the gap, on metres for the translation and on
