@@ -24,6 +24,7 @@ include: "rules/summarise.smk"
 include: "rules/videos.smk"
 include: "rules/dag.smk"
 include: "rules/models.smk"
+include: "rules/sync.smk"
 
 
 rule all:

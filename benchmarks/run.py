@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 import association
 import bounding
+import planning
 import stages
 
 from pose_factory.blender import scene
@@ -16,6 +17,7 @@ from pose_factory.sources import SUFFIXES
 FRAMES, SAMPLE = 500, 25
 AZIMUTHS = (0, 45, 100)
 PEOPLE = (1, 5, 50)
+VIEWS = (1, 8)
 
 
 def characters() -> dict[str, dict]:
@@ -59,6 +61,14 @@ def report_association(say) -> None:
         say(f"  {count:3d} people                {step:7.2f} {costs:7.2f} {published:17.2f} {published / costs:12.3g}")
 
 
+def report_planning(say) -> None:
+    """Print what a dry run costs."""
+    say("\nDry run of 100 characters    jobs   CPU s   of bare jobs   times bare jobs")
+    for views in VIEWS:
+        jobs, ours, bare = planning.measure(100, views)
+        say(f"  {views} views each            {jobs:8d} {ours:7.2f} {bare:14.2f} {ours / bare:17.3g}")
+
+
 def report_stages(results: Path, say) -> None:
     """Print where the time of a finished run went."""
     if not any(results.rglob("render.json")):
@@ -88,6 +98,7 @@ def main() -> None:
     for name, source in characters().items():
         report_bounds(name, source, say)
     report_association(say)
+    report_planning(say)
     report_stages(Path(results), say)
     os._exit(0)  # a process that has used bpy may hang at its end
 

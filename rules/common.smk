@@ -1,12 +1,17 @@
 # Reads the config, once, for all rules: they use what is defined here, nothing else.
+import gc
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
-# The library of this clone, for the rules here and for the scripts, whatever is installed.
-SOURCE = str(Path(workflow.basedir) / "src")
-sys.path.insert(0, SOURCE)
-os.environ |= {"PYTHONPATH": os.pathsep.join([SOURCE, *filter(None, [os.environ.get("PYTHONPATH")])])}
+# Planning makes millions of objects that stay: looking through them for garbage took a tenth of its time.
+gc.set_threshold(100_000)
+
+# The libraries of this clone, for the rules here and for the scripts, whatever is installed.
+SOURCES = [str(Path(workflow.basedir) / folder) for folder in ("src", "executor/src")]
+sys.path[:0] = SOURCES
+os.environ |= {"PYTHONPATH": os.pathsep.join([*SOURCES, *filter(None, [os.environ.get("PYTHONPATH")])])}
 # Jobs run side by side: more threads for small matrices only wait for each other.
 os.environ |= {"OPENBLAS_NUM_THREADS": "1"}
 
@@ -15,9 +20,14 @@ from pose_factory.config import load
 from pose_factory.errors import PoseFactoryError
 from pose_factory.hmr2 import models
 from pose_factory.sources import files_of
+from pose_factory.storage import inputs
+
+# No setting, but a word for one run: `--config confirm=prune` (rules/sync.smk).
+CONFIRMED = config.pop("confirm", "")
 
 try:
-    CONFIG = load(config, Path.cwd())
+    # A job's own process may be on another machine, which has this job's files only.
+    CONFIG = load(config, Path.cwd(), all_here=workflow.is_main_process)
 except PoseFactoryError as error:
     sys.exit(f"Error: {error}")  # a WorkflowError would bury the sentence in a traceback
 
@@ -25,11 +35,18 @@ CHARACTERS = CONFIG["characters"]
 SCENES = {name: character for name, character in CHARACTERS.items() if "people" in character}
 # Every character that is not a scene, those included that only stand in one.
 PREPARED = {name: character for name, character in CHARACTERS.items() if name not in SCENES} | CONFIG["members"]
+# Those of them whose files lie at the remote.
+REMOTE = {name: character for name, character in PREPARED.items() if "remote" in character}
 VIDEOS = CONFIG["videos"]
+STORAGE = CONFIG["storage"]
 # What the tracker goes by: hmr2's own settings only where it tracks, mediapipe's always, for hmr2 has its boxes.
 TRACKING = dict(CONFIG["tracking"])
 if TRACKING["backend"] != "hmr2":
     del TRACKING["hmr2"]
+# GPUs that a job takes, so that `--resources gpu=N` can limit them: `auto` counts, for it takes one where there is one.
+RENDERING = CONFIG["render"]
+RENDER_GPUS = int(RENDERING["engine"] == "eevee" or RENDERING["engine"] == "cycles" and RENDERING["device"] != "cpu")
+TRACK_GPUS = int("hmr2" in TRACKING and TRACKING["hmr2"]["device"] != "cpu")
 ANGLES = CONFIG["cameras"]
 RESULTS = CONFIG["results"]
 
@@ -59,8 +76,31 @@ def code(script):
 
 def sources_of(character):
     """The files that a character is made from; none for a body that is described."""
+    if character in REMOTE:
+        return [f"{RESULTS}/{character}/source", f"{RESULTS}/{character}/source.json"]
     file = PREPARED[character]["file"]
     return files_of(file) if file else []
+
+
+@cache
+def contents_at_remote():
+    """What the remote has of each remote character, asked for once in a run."""
+    try:
+        return inputs.contents(STORAGE["remote"], [character["remote"] for character in REMOTE.values()])
+    except PoseFactoryError as error:
+        sys.exit(f"Error: {error}")
+
+
+def content_of(character):
+    """What a remote character's file and its parts hold, by size and hash.
+
+    The remote is only asked where jobs are about to run. A dry run, a graph or a report goes by what was fetched last,
+    and so does a job's own process, for whose rule it is decided already.
+    """
+    asked = workflow.executor_plugin and workflow.is_main_process and not workflow.dryrun and not workflow.touch
+    if asked:
+        return contents_at_remote()[REMOTE[character]["remote"]]
+    return inputs.received(Path(RESULTS, character, "source.json"))
 
 
 def members_of(scene):
@@ -98,28 +138,49 @@ def each_video(name):
     return [f"{RESULTS}/videos/{video}/{name}" for video in VIDEOS]
 
 
-def everything(wildcards):
-    """All files that a complete run makes, also those that only others are made of: what is deleted is made again."""
-    of_video = ["tracks.parquet", "people.parquet", "tracking.json", "video.json", "overlay.mp4"]
-    of_videos = [file for name in of_video for file in each_video(name)]
-    if not CHARACTERS:
-        return of_videos
+def of_character(character):
+    """All files that a complete run makes of a character, also those that only others are made of."""
     of_view = ["camera.json", "frames", "render.json", "ground_truth.parquet", "boxes.parquet", "tracks.parquet"]
     of_view += ["people.parquet", "tracking.json", "validation.json", "joints.parquet", "overlay.mp4"]
+    of_view += ["repaired.parquet"]
     return [
-        *[file for name in of_view for file in all_views(name)],
-        *each_character("ground_truth_check.json"),
-        *each_character("rig_bias.json"),
-        *each_character("fused.parquet"),
-        *each_character("fusion.json"),
-        *[f"{RESULTS}/review/{character}_fused.svg" for character in CHARACTERS],
-        *all_views("repaired.parquet"),
-        *[f"{RESULTS}/review/{character}.png" for character in CHARACTERS],
-        f"{RESULTS}/dataset/summary.parquet",
-        f"{RESULTS}/dataset/summary.csv",
-        f"{RESULTS}/dataset/by_azimuth.parquet",
-        f"{RESULTS}/dataset/by_joint.parquet",
-        f"{RESULTS}/review/error_by_azimuth.svg",
-        f"{RESULTS}/review/error_by_joint.svg",
-        *of_videos,
+        *[f"{RESULTS}/{character}/{angle}/{name}" for name in of_view for angle in ANGLES],
+        *[f"{RESULTS}/{character}/{name}" for name in ("ground_truth_check.json", "rig_bias.json")],
+        *[f"{RESULTS}/{character}/{name}" for name in ("fused.parquet", "fusion.json")],
+        f"{RESULTS}/review/{character}_fused.svg",
+        f"{RESULTS}/review/{character}.png",
+    ]
+
+
+def of_video(video):
+    """All files that a complete run makes of a video."""
+    names = ["tracks.parquet", "people.parquet", "tracking.json", "video.json", "overlay.mp4"]
+    return [f"{RESULTS}/videos/{video}/{name}" for name in names]
+
+
+def of_dataset():
+    """All files that a complete run makes of the characters together."""
+    names = ["summary.parquet", "summary.csv", "by_azimuth.parquet", "by_joint.parquet"]
+    plots = ["error_by_azimuth.svg", "error_by_joint.svg"]
+    return [f"{RESULTS}/dataset/{name}" for name in names] + [f"{RESULTS}/review/{name}" for name in plots]
+
+
+def to_copy(files):
+    """Those of a character's files that go to the remote: without its pictures, unless the config wants them."""
+    return [file for file in files if STORAGE["frames"] or Path(file).name != "frames"]
+
+
+def receipts():
+    """The receipts of what was copied to the remote."""
+    of_dataset = [f"{RESULTS}/dataset/synced.json"] if CHARACTERS else []
+    return [*each_character("synced.json"), *each_video("synced.json"), *of_dataset]
+
+
+def everything(wildcards):
+    """All files that a complete run makes, also those that only others are made of: what is deleted is made again."""
+    return [
+        *[file for character in CHARACTERS for file in of_character(character)],
+        *(of_dataset() if CHARACTERS else []),
+        *[file for video in VIDEOS for file in of_video(video)],
+        *(receipts() if STORAGE["remote"] else []),
     ]

@@ -18,6 +18,8 @@ rule render:
         "../envs/blender.yaml"
     # Two views at a time keep all cores busy: while one starts Blender, the other renders.
     threads: max(1, (workflow.resource_settings.cores or 1) // 2)
+    resources:
+        gpu=RENDER_GPUS,
     params:
         settings=CONFIG["render"],
         code=code("render.py"),

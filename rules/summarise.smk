@@ -34,6 +34,7 @@ rule summarise:
         f"{RESULTS}/dataset/logs/summarise.log",
     benchmark:
         f"{RESULTS}/dataset/benchmarks/summarise.tsv"
+    localrule: True  # small tables, which are here
     conda:
         "../envs/analysis.yaml"
     params:

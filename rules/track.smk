@@ -15,6 +15,8 @@ rule track:
         view("benchmarks/track.tsv")
     conda:
         "../envs/tracking.yaml"
+    resources:
+        gpu=TRACK_GPUS,
     params:
         settings=TRACKING,
         code=code("track.py"),

@@ -16,6 +16,8 @@ rule track_video:
     conda:
         "../envs/tracking.yaml"
     threads: 4
+    resources:
+        gpu=TRACK_GPUS,
     params:
         settings=TRACKING,
         # A file replaced by an older one, as from a backup, is not newer than what was made of it.

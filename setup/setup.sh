@@ -60,7 +60,7 @@ install_packages() {
     if [ "${TORCH:-}" = cpu ]; then
         "${pip[@]}" --index-url https://download.pytorch.org/whl/cpu torch
     fi
-    "${pip[@]}" --editable '.[dev]'
+    "${pip[@]}" --editable ./executor --editable '.[dev]'
     # Tests and benchmarks load one file of it by its path; as a package it cannot be imported, so it needs nothing else.
     "${pip[@]}" --no-deps phalp
 }
@@ -70,7 +70,7 @@ warm_anny() {
     output=$(.venv/bin/python -c 'import anny; anny.Anny(rig="mixamo")' 2>&1) || fail "it cannot be built: $output"
 }
 
-wanted="$PWD $(cat pyproject.toml constraints.txt | cksum)"
+wanted="$PWD $(cat pyproject.toml executor/pyproject.toml constraints.txt | cksum)"
 if [ "$(cat .venv/.ready 2>/dev/null)" = "$wanted" ] && [ -x .venv/bin/python ]; then
     exec .venv/bin/python setup/system.py
 fi

@@ -1,4 +1,5 @@
-"""The benchmark's own claims: all ways to bound a motion lead to one camera and one image, and its table adds up."""
+"""The benchmark's own claims: all ways to bound a motion lead to one camera and one image, its table adds up, and
+all jobs are planned."""
 
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pose_factory.blender.prepare import prepare
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import bounding
+import planning
 import stages
 
 
@@ -62,3 +64,11 @@ def test_the_renderer_is_told_from_its_job_and_all_shares_add_up(tmp_path):
 
 def test_start_up_runs_only_a_scripts_imports():
     assert stages.start_up("camera") > 0
+
+
+def test_planning_counts_every_job_and_is_compared_with_as_many():
+    jobs, ours, bare = planning.measure(2, 3)
+    of_character = ["prepare", "bounds", "check_ground_truth", "rig_bias", "fuse", "contact_sheet"]
+    of_view = ["camera", "render", "ground_truth", "track", "validate", "overlay"]
+    assert jobs == 2 * (len(of_character) + 3 * len(of_view)) + len(["summarise", "all"])
+    assert ours > 0 and bare > 0

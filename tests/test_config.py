@@ -268,9 +268,9 @@ def test_the_config_is_read_without_heavy_libraries():
         (
             "characters.ada",
             "X Bot.fbx",
-            " is 'X Bot.fbx', but must be a mapping (a character: a file, an anny body, or",
+            " is 'X Bot.fbx', but must be a mapping (a character: a file, a remote file,",
         ),
-        ("characters.ada", {}, " has none of file, anny and people; give it one of them."),
+        ("characters.ada", {}, " has none of file, remote, anny and people; give it one of them."),
         ("characters.ada.yaw", 90, " is for characters from files; remove it."),
         ("characters.ada.anny.motion", "wlak", " is 'wlak'; the nearest valid one is 'walk'."),
         ("characters.ada.anny.frames", 0, " is 0, but must be at least 1 and at most 100000 (frames)."),

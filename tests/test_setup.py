@@ -28,7 +28,8 @@ def run(script: str, stdin: str = "", **environment: str) -> subprocess.Complete
 
 
 def test_every_dependency_is_pinned_to_the_version_in_the_constraints():
-    required = pins(PROJECT["dependencies"]) | pins(PROJECT["optional-dependencies"]["dev"])
+    extras = [requirement for extra in PROJECT["optional-dependencies"].values() for requirement in extra]
+    required = pins(PROJECT["dependencies"]) | pins(extras)
     assert required == {name: CONSTRAINTS.get(name) for name in required}
 
 

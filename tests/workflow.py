@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PARTS = ("Snakefile", "rules", "workflow", "src", "profiles", "envs", "pyproject.toml")
 
 _BLOCK = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.MULTILINE)
+_WILDCARDS = re.compile(r"^    wildcards: (.*)$", re.MULTILINE)
 _STATS = re.compile(r"^Job stats:\njob +count\n[- ]+\n((?:\w+ +\d+\n)+)", re.MULTILINE)
 
 
@@ -126,7 +127,7 @@ class Workflow:
         done = self.run("--cores", "2", "--dry-run", *arguments)
         assert done.status == 0, done.console
         jobs = [
-            " ".join([rule, *re.findall(r"(?:wildcards:|,) \w+=([^,\n]+)", body)])
+            " ".join([rule, *re.findall(r"\w+=([^,]+)", "".join(_WILDCARDS.findall(body)))])
             for rule, body in _BLOCK.findall(done.console)
         ]
         counts = Counter(job.split()[0] for job in jobs)

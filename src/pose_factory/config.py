@@ -41,21 +41,22 @@ _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv")
 Problem = tuple[tuple, str]  # the path of keys and indices in the config, and the sentence without its full stop
 
 
-def load(config: dict, root: Path) -> dict:
+def load(config: dict, root: Path, all_here: bool = True) -> dict:
     """The config of a run: validated, with every default filled in and only what is chosen of characters and videos.
 
-    Relative files are looked for in the folder `root`. In the result `characters` maps each chosen name to
-    {name, file (absolute path) or None, anny (full description) or None, action, scale, yaw (degrees), source,
-    licence} or, where it is a scene, to {name, people: [{character, from (metres)}]} with `to` (metres) and `facing`
-    (degrees) of a person, `fps` and `frames` where they are set; `members` are the characters that are not chosen but
-    stand in a chosen scene; `cameras` maps each camera angle's name to {name, azimuth, elevation (degrees),
-    focal_length, sensor_width (mm), margin, resolution, framing}; `videos` maps each chosen name to its file's absolute
-    path; `only` lists the chosen names. Raises PoseFactoryError for the mistake that comes first in the file, with the
-    number of the others.
+    Relative files are looked for in the folder `root`; unless they are `all_here`, as where a job runs that needs but
+    some, those that are missing are no problem. In the result `characters` maps each chosen name to
+    {name, file (absolute path; of a `remote` one, where it is fetched to) or None, anny (full description) or None,
+    action, scale, yaw (degrees), source, licence} or, where it is a scene, to {name, people: [{character, from
+    (metres)}]} with `to` (metres) and `facing` (degrees) of a person, `fps` and `frames` where they are set; `members`
+    are the characters that are not chosen but stand in a chosen scene; `cameras` maps each camera angle's name to
+    {name, azimuth, elevation (degrees), focal_length, sensor_width (mm), margin, resolution, framing}; `videos` maps
+    each chosen name to its file's absolute path; `only` lists the chosen names. Raises PoseFactoryError for the mistake
+    that comes first in the file, with the number of the others.
     """
     schema = json.loads(SCHEMA_PATH.read_text())
     problems = _schema_problems(config, schema) + list(_name_problems(config))
-    problems += [*_character_problems(config, root), *_video_problems(config, root)]
+    problems += [*_character_problems(config, root, all_here), *(_video_problems(config, root) if all_here else [])]
     problems += _tracking_problems(config, schema)
     if problems:
         _, sentence = min(problems, key=lambda problem: _position(config, problem[0]))
@@ -65,24 +66,34 @@ def load(config: dict, root: Path) -> dict:
     filled = _fill(config, schema, schema["$defs"])
     characters = filled["characters"]
     videos = filled["videos"]
+    results = os.path.normpath(os.path.expanduser(filled["results"]))
     chosen = _chosen(config) or [*characters, *videos]
     members = [name for name in _with_members(characters, chosen) if name not in chosen]
+    described = {
+        name: _character(name, characters[name], root, results) for name in [*chosen, *members] if name in characters
+    }
     return {
         **filled,
-        "results": os.path.normpath(os.path.expanduser(filled["results"])),
+        "results": results,
         "only": chosen,
-        "characters": {name: _character(name, characters[name], root) for name in chosen if name in characters},
-        "members": {name: _character(name, characters[name], root) for name in members},
+        "characters": {
+            name: _character(name, characters[name], root, results) for name in chosen if name in characters
+        },
+        "members": {name: described[name] for name in members},
         "videos": {name: str(_resolve(videos[name], root)) for name in chosen if name in videos},
         "cameras": _cameras(filled["cameras"], schema["properties"]["cameras"]["properties"]["angles"]["default"]),
     }
 
 
-def _character(name: str, character: dict, root: Path) -> dict:
+def _character(name: str, character: dict, root: Path, results: str) -> dict:
     if "people" in character:
         return {"name": name, **character}
-    file = _resolve(character["file"], root) if "file" in character else None
-    return {"name": name, "anny": None, **character, "file": file and str(file)}
+    file = None
+    if "file" in character:
+        file = str(_resolve(character["file"], root))
+    elif "remote" in character:
+        file = f"{results}/{name}/source/{character['remote']}"
+    return {"name": name, "anny": None, **character, "file": file}
 
 
 def _cameras(cameras: dict, known: dict[str, float]) -> dict[str, dict]:
@@ -178,7 +189,7 @@ def _video_problems(config: dict, root: Path) -> Iterator[Problem]:
             yield from _file_problems(("videos", name), file, root, _VIDEO_SUFFIXES)
 
 
-def _character_problems(config: dict, root: Path) -> Iterator[Problem]:
+def _character_problems(config: dict, root: Path, all_here: bool) -> Iterator[Problem]:
     characters = config.get("characters")
     if not isinstance(characters, dict):
         return
@@ -195,8 +206,11 @@ def _character_problems(config: dict, root: Path) -> Iterator[Problem]:
                 advice = _nearest(member, alone) if alone else "add it beside the scene"
                 yield path, f"{_dotted(path)} is '{member}', which is not a character; {advice}"
         file = character.get("file") if isinstance(character, dict) else None
-        if isinstance(file, str) and file and name in needed:
+        if isinstance(file, str) and file and name in needed and all_here:
             yield from _file_problems(("characters", name, "file"), file, root, SUFFIXES)
+        remote = character.get("remote") if isinstance(character, dict) else None
+        if isinstance(remote, str) and remote and name in needed:
+            yield from _remote_problems(("characters", name, "remote"), remote, config.get("storage"))
 
 
 def _tracking_problems(config: dict, schema: dict) -> Iterator[Problem]:
@@ -205,6 +219,14 @@ def _tracking_problems(config: dict, schema: dict) -> Iterator[Problem]:
             path = ("tracking", "smoothing", "filter")
             advice = "with tracking.mode causal use one_euro or none"
             yield path, f"{_dotted(path)} is {name}, which looks into the future; {advice}"
+
+
+def _remote_problems(path: tuple, remote: str, storage: Any) -> Iterator[Problem]:
+    if not storage or isinstance(storage, dict) and not storage.get("remote"):
+        advice = "set that, to NAME:BUCKET/FOLDER such as r2:my-bucket/pose-factory"
+        yield path, f"{_dotted(path)} is a path below storage.remote, which is empty; {advice}"
+    if (suffix := Path(remote).suffix.lower()) not in SUFFIXES:
+        yield path, f"{_dotted(path)} is '{remote}', whose suffix is not supported; {_nearest(suffix, SUFFIXES)}"
 
 
 def _file_problems(path: tuple, file: str, root: Path, suffixes: Iterable[str]) -> Iterator[Problem]:
@@ -256,12 +278,13 @@ def _tell(error: jsonschema.ValidationError) -> Iterator[Problem]:
         case "required":
             missing = next(name for name in error.validator_value if name not in value)
             yield (*path, missing), f"{_dotted((*path, missing))} is missing"
-        case "dependentRequired":
-            setting = next(name for name in error.validator_value if name in value)
+        case "anyOf":
+            setting = error.schema_path[-2]  # one that wants a file: [..., dependentSchemas, setting, anyOf]
             yield (*path, setting), f"{_dotted((*path, setting))} is for characters from files; remove it"
         case "oneOf":
             if isinstance(value, dict):  # anything else is a wrong type already
-                fault = "has both file and anny" if "file" in value else "has none of file, anny and people"
+                given = [name for name in ("file", "remote", "anny") if name in value]
+                fault = f"has both {given[0]} and {given[1]}" if given else "has none of file, remote, anny and people"
                 yield path, f"{key} {fault}; give it one of them"
         case "type":
             types = [error.validator_value] if isinstance(error.validator_value, str) else error.validator_value

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pose_factory import gpus
 from pose_factory.errors import PoseFactoryError
 
 
 @contextmanager
 def job(snakemake) -> Iterator[Path]:
     """Run a script's body with stdout and stderr (Blender's and the libraries' too) going to the rule's log, which it
-    yields. The process ends with it.
+    yields. The process ends with it. A job with the resource `gpu` has one GPU of several to itself.
 
     A PoseFactoryError, or a full disk, ends the process with status 1 and its sentence in the log and on the console;
     any other exception leaves its traceback in the log, too. Ctrl-C, a kill or a crash are told of by another process.
@@ -37,6 +38,8 @@ def job(snakemake) -> Iterator[Path]:
     witness = _witness(f"Error: {label}: {stopped}", console)
     sentence = ""
     try:
+        if snakemake.resources.get("gpu"):
+            gpus.take()
         yield log
         sys.stdout.flush()
         sys.stderr.flush()

@@ -8,14 +8,19 @@ SUFFIXES = (".fbx", ".glb", ".gltf", ".blend")
 
 
 def files_of(character: str | Path) -> list[str]:
-    """The character's file and, for .gltf, the buffers and images beside it that it names."""
+    """The character's file and, for .gltf, the buffers and images beside it that it names; those of them that exist."""
     path = Path(character)
-    files = [str(path)]
-    if path.suffix.lower() == ".gltf":
-        try:
-            document = json.loads(path.read_text())
-            parts = [part for kind in ("buffers", "images") for part in document.get(kind, []) if "uri" in part]
-        except (ValueError, AttributeError, TypeError):
-            return files  # damaged: the job that reads it says so, and the other characters go on
-        files += [str(path.parent / unquote(part["uri"])) for part in parts if not part["uri"].startswith("data:")]
+    files = [str(path), *(str(path.parent / part) for part in parts_of(path))]
     return [file for file in files if Path(file).exists()]
+
+
+def parts_of(path: Path) -> list[str]:
+    """The buffers and images that a .gltf file names, as paths from its folder; none for other files."""
+    if path.suffix.lower() != ".gltf":
+        return []
+    try:
+        document = json.loads(path.read_text())
+        parts = [part for kind in ("buffers", "images") for part in document.get(kind, []) if "uri" in part]
+        return [unquote(part["uri"]) for part in parts if not part["uri"].startswith("data:")]
+    except (ValueError, AttributeError, TypeError, OSError):
+        return []  # damaged or missing: the job that reads it says so, and the other characters go on
