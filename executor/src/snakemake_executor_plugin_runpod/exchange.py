@@ -52,11 +52,13 @@ class Exchange:
         Args:
             cache: folder that keeps the contents for later calls; without one they are kept nowhere.
         """
+        folders = [inside(root, folder) for folder in manifest["folders"]]
+        places = {inside(root, path): facts for path, facts in manifest["files"].items()}
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".objects-", dir=root) as temporary:
             store = cache or Path(temporary)
             store.mkdir(parents=True, exist_ok=True)
-            uses = Counter(digest for digest, *_ in manifest["files"].values())
+            uses = Counter(digest for digest, *_ in places.values())
             absent = sorted(digest for digest in uses if not (store / digest).is_file())
             if absent:
                 arrivals = Path(tempfile.mkdtemp(prefix=".arriving-", dir=store))
@@ -69,10 +71,9 @@ class Exchange:
                         (arrivals / digest).replace(store / digest)
                 finally:
                     shutil.rmtree(arrivals, ignore_errors=True)
-            for folder in manifest["folders"]:
-                inside(root, folder).mkdir(parents=True, exist_ok=True)
-            for path, (digest, _, executable) in manifest["files"].items():
-                place = inside(root, path)
+            for folder in folders:
+                folder.mkdir(parents=True, exist_ok=True)
+            for place, (digest, _, executable) in places.items():
                 place.parent.mkdir(parents=True, exist_ok=True)
                 content = store / digest
                 uses[digest] -= 1
@@ -116,7 +117,7 @@ def manifests_of(paths: Iterable[str], root: Path) -> tuple[Manifest, Manifest]:
             relative = os.path.relpath(folder, root)
             folders.append(relative)
             if (folder / PLACEHOLDER).is_file():
-                stayed.append(below(relative, json.loads((folder / PLACEHOLDER).read_text())["manifest"]))
+                stayed.append(below(relative, _listed(folder / PLACEHOLDER)))
             else:
                 files |= {f"{relative}/{name}": _facts(folder / name) for name in names}
     return {"files": files, "folders": folders}, together(*stayed)
@@ -187,6 +188,17 @@ def _walk(path: Path) -> Iterator[tuple[Path, list[str] | None]]:
             yield Path(folder), sorted(names)
     else:
         raise RemoteError(f"{path} does not exist, so it cannot travel.")
+
+
+def _listed(placeholder: Path) -> Manifest:
+    try:
+        manifest = json.loads(placeholder.read_bytes())["manifest"]
+        return {"files": dict(manifest["files"]), "folders": list(manifest["folders"])}
+    except (ValueError, TypeError, KeyError):
+        raise RemoteError(
+            f"{placeholder} is not a list of what stayed at the remote, which files of that name are; rename it, or"
+            " delete its folder to have it made again."
+        ) from None
 
 
 def _facts(file: Path) -> list:

@@ -29,6 +29,8 @@ _PATIENCE = ("--retries=4", "--retries-sleep=4s", "--low-level-retries=2", "--co
 _PARALLEL = ("--transfers=16", "--checkers=32")
 ATTEMPTS = 4
 """At all that is no copying, which rclone does not try again."""
+# Buckets that were found to be there, with what rclone was told about them.
+_reached: set[tuple] = set()
 UNREACHABLE = "it cannot be reached at the moment"
 # What rclone and the servers say, and what it means.
 _REASONS = {
@@ -95,21 +97,20 @@ class Remote:
 
     def push(self, folder: Path, files: Iterable[str], progress: Progress | None = None) -> None:
         """Copy these files of a local folder here, where their size or content differs. Links are followed."""
-        files = list(files)
+        files = [_listed(file) for file in files]
         for file in files:
             if not (folder / file).is_file():
                 raise RemoteError(f"{self.address}: {folder / file} does not exist, so it cannot be sent.")
+        self._reach()
         with self._session(files, folder) as session:
             session("copy", progress=progress, to_local=False)
 
     def pull(self, folder: Path, files: Iterable[str], progress: Progress | None = None) -> None:
         """Copy these files from here to a local folder, where they differ; what is missing here is left out."""
-        files = list(files)
         folder.mkdir(parents=True, exist_ok=True)
+        self._reach()
         with self._session(files, folder) as session:
             session("copy", progress=progress, to_local=True)
-        if missing := [file for file in files if not (folder / file).is_file()]:
-            self.listing(missing)  # raises, if there is not even a bucket
 
     def differing(self, folder: Path, files: Iterable[str]) -> list[str]:
         """Those of the files that are missing here, or are not the local folder's by size and MD5."""
@@ -136,8 +137,19 @@ class Remote:
 
     def delete(self, files: Iterable[str]) -> None:
         """Delete these files; those that do not exist are no error."""
+        self._reach()
         with self._session(files) as session:
             session("delete")
+
+    def _reach(self) -> None:
+        """Ask for the bucket, once: a copy would find out what is wrong with it for each file, with patience, and take
+        what is in a bucket that is not there for a missing file."""
+        self._announce()
+        told = sorted(item for item in os.environ.items() if item[0].startswith("RCLONE_"))
+        asked = (self.address.partition("/")[0], *told)
+        if asked not in _reached:
+            self.listing([])
+            _reached.add(asked)
 
     @contextmanager
     def _session(self, files: Iterable[str] | None, folder: Path | None = None) -> Iterator[Callable]:
@@ -175,6 +187,8 @@ class Remote:
                     listener = progress and (lambda update: progress(update["progress"], _sentence(update)))
                     return rclone.copy(*ends, show_progress=False, listener=listener, args=arguments)
                 except RcloneException as error:
+                    if function == "ls" and self._name != "r2" and "directory not found" in error.error_msg:
+                        return []  # a disk's or a server's folder is there once something is in it
                     raise RemoteError(f"{self.address}: {_reason(error.error_msg)}.") from None
 
             yield call
