@@ -79,10 +79,10 @@ rule sync_dataset:
 
 
 # `snakemake prune_remote` lists what lies at the remote without being a result of this config; nothing else asks for it.
-# It takes the receipts of all results, so that it knows them all.
+# It takes the receipts of all results, so that it knows them all, and refuses to go by a part of them.
 rule prune_remote:
     input:
-        receipts() if STORAGE["remote"] else [],
+        receipts() if STORAGE["remote"] and not config.get("only") else [],
     log:
         f"{RESULTS}/review/logs/prune_remote.log",
     localrule: True

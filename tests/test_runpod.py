@@ -1,7 +1,10 @@
 """Jobs on RunPod, from Snakemake to the worker and back, in a small workflow of shell commands."""
 
+import hashlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from runpod_site import PROFILE, Site, site
+from s3 import proxy
 
 SNAKEFILE = """\
 names = config.get("names", ["ada", "ben"])
@@ -205,7 +209,7 @@ def test_runpod_that_stays_away_ends_the_job_alone(account: Site, gate):
     assert not account.runpod.pending()
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopping_leaves_nothing_running(account: Site, gate, end):
     account.worker()
     process = account.start("--profile", "runpod")
@@ -277,12 +281,93 @@ def test_folders_can_stay_at_the_remote(account: Site):
     account.worker()
     run = account.run("--runpod-keep-remote", "frames")
     assert run.status == 0, run.console
-    assert [path.name for path in (account.root / "results/ada/frames").glob("[!.]*")] == ["remote.json"]
+    assert [path.name for path in (account.root / "results/ada/frames").glob("[!.]*")] == ["stayed-at-remote.json"]
     (account.root / "results/ada/three.txt").unlink()
     run = account.run("--runpod-keep-remote", "frames")
     assert run.status == 0, run.console
     assert (account.root / "results/ada/three.txt").read_text() == "2\nada\n"
     assert len(account.runpod.requests) == 3
+    bring = [sys.executable, "-m", "snakemake_executor_plugin_runpod.bring", "results/ada/frames"]
+    subprocess.run(bring, cwd=account.root, env={**os.environ, **account.s3.environment}, check=True)
+    assert (account.root / "results/ada/frames/a b.txt").read_text() == "ada\n"
+    assert not (account.root / "results/ada/frames/stayed-at-remote.json").exists()
+
+
+def test_the_settings_of_a_run_that_was_killed_are_not_taken_over(account: Site, gate):
+    account.replace("Snakefile", "echo said", "echo said {config[word]}")
+    account.worker()
+    process = account.start("--profile", "runpod", "results/ada/three.txt", "--config", "word=one")
+    gate.wait_for_job()
+    os.killpg(process.pid, signal.SIGKILL)
+    account.finish(process)
+    gate.open()
+    run = account.run("--rerun-incomplete", "--nolock", "results/ada/three.txt", "--config", "word=two")
+    assert run.status == 0, run.console
+    assert (account.root / "results/ada/one.log").read_text() == "said two\n"
+    assert not account.runpod.pending()
+
+
+def test_groups_of_the_same_character_are_told_apart(account: Site):
+    text = (account.root / "Snakefile").read_text().replace("{name}/", "{name}/{view}/")
+    text = text.replace("inputs/{name}/{view}/", "inputs/{name}").replace("inputs/{name}.txt", "inputs/{name}.txt")
+    text = text.replace('three.txt", name=names', 'three.txt", name=names, view="abcd"')
+    write(account.root / "Snakefile", text)
+    profile = account.root / "runpod" / "config.yaml"
+    write(profile, profile.read_text() + "group-components: [name=2]\n")
+    account.worker()
+    account.worker()
+    run = account.run()
+    assert run.status == 0, run.console
+    assert len(account.runpod.requests) == 4
+    assert len(list(account.root.glob("results/*/*/three.txt"))) == 8
+
+
+def test_another_snakemake_in_the_same_folder_waits_for_its_turn(account: Site, gate):
+    account.worker()
+    process = account.start("--profile", "runpod", "results/ada/three.txt")
+    gate.wait_for_job()
+    other = account.run("results/ben/three.txt")
+    assert other.status != 0 and "Another Snakemake" in other.console
+    gate.open()
+    run = account.finish(process)
+    assert run.status == 0, run.console
+    assert [entry.state for entry in account.ledger()] == ["succeeded"]
+
+
+def test_what_is_sent_for_all_jobs_is_sent_once(account: Site):
+    (account.root / ".gitignore").write_text(".snakemake/\nresults/\nmodels/\nkeys.py\n")
+    write(account.root / "models" / "weights.bin", "0" * 2_000_000)
+    write(account.root / "keys.py", "a secret")
+    account.worker()
+    with proxy(account.s3) as between:
+        account.environment |= {name: between.environment[name] for name in ("R2_ENDPOINT",)}
+        run = account.run("--runpod-carry", "models")
+    assert run.status == 0, run.console
+    digest = hashlib.sha256(b"0" * 2_000_000).hexdigest()
+    assert [method for method, path in between.requests if digest in path].count("PUT") == 1
+    assert not [path for path in account.s3.root.rglob("*") if path.is_file() and b"a secret" in path.read_bytes()]
+
+
+def test_a_remote_that_is_away_for_the_results_is_waited_for(account: Site, gate):
+    account.worker()
+    process = account.start("--profile", "runpod", "results/ada/three.txt")
+    gate.wait_for_job()
+    with account.runpod._changed:  # nothing is asked meanwhile
+        gate.open()
+        wait_until(lambda: list(account.s3.root.rglob("exit.json")))
+        account.s3.stop()
+    time.sleep(5)
+    account.s3.start()
+    run = account.finish(process)
+    assert run.status == 0, run.console
+    assert len(account.ledger()) == 1
+
+
+def test_outputs_elsewhere_are_refused_before_anything_is_sent(account: Site, tmp_path):
+    account.replace("Snakefile", '"results/{name}/one.log"', f'"{tmp_path}/elsewhere/{{name}}.log"')
+    run = account.run("results/ada/three.txt")
+    assert run.status != 0 and any("not below the working directory" in sentence for sentence in run.sentences)
+    assert not account.runpod.requests
 
 
 def test_code_that_git_does_not_know_is_named(account: Site):

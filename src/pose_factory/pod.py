@@ -52,6 +52,9 @@ def main(arguments: list[str]) -> int:
         _say(f"Error: not all results are at {remote}. {STAYS if terminate else 'Keep the pod until'} they are saved.")
         return status or 1
     _say(f"All {count} files of {folder} are at {remote}, compared by hash.")
+    if terminate and status and not count:
+        _say(f"Error: nothing was made. {STAYS} you have seen why.")
+        return status
     if terminate:
         try:
             end()

@@ -4,12 +4,16 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 from .control import Endpoint, Gone, Refused, Status, Unreachable
@@ -20,6 +24,12 @@ from .ledger import CANCELLED, FAILED, SUCCEEDED, Entry, Ledger
 
 logger = logging.getLogger("snakemake.logging")
 
+T = TypeVar("T")
+
+TRANSFERS_AT_A_TIME = 4
+"""Each of them moves several files at once."""
+FETCHING = "runpod-"
+"""How folders of results that are being fetched begin, in .snakemake."""
 TRIES = 2
 """How often a job is submitted whose worker vanished without a word."""
 
@@ -50,7 +60,7 @@ class Errand:
     command: str
     """What runs it: a line for bash, made by Snakemake."""
     files: list[str]
-    """What it needs: sources, inputs, and what is carried along."""
+    """What it alone needs: its inputs."""
     outputs: list[str]
     extras: list[str]
     """What comes home if it exists: logs and benchmarks."""
@@ -70,14 +80,18 @@ class Courier:
         ledger: Ledger,
         budget: Budget,
         root: Path,
+        common: list[str],
         keep_remote: list[str],
         misses: int,
         interval: float,
     ):
-        """`interval`: seconds between two questions about a request, of which `misses` in a row may stay unanswered;
-        `keep_remote`: names of output folders whose content stays at the remote; `root`: the working directory."""
+        """`common`: files that all errands need, sent once; `keep_remote`: names of output folders whose content stays
+        at the remote; `interval`: seconds between two questions about a request, of which `misses` in a row may stay
+        unanswered; `root`: the working directory."""
         self._exchange, self._endpoint, self._ledger, self._budget = exchange, endpoint, ledger, budget
         self._root, self._keep_remote, self._misses, self._interval = root, set(keep_remote), misses, interval
+        self._common, self._common_manifest, self._lock = common, None, threading.Lock()
+        self._transfers = threading.Semaphore(TRANSFERS_AT_A_TIME)
         self._stop = threading.Event()
         self._left_over: dict[str, Entry] = {}
 
@@ -101,20 +115,18 @@ class Courier:
             Stopped: `stop` was called; the request is cancelled.
             RunpodError: it failed, or could not be done.
         """
-        manifest = self._exchange.push(errand.files, self._root)
-        made_from = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-        key = f"{errand.lead}|{made_from}"
-        left_over = self._left_over.pop(errand.lead, None)
-        if left_over and left_over.key != key:
-            logger.info(f"RunPod: cancelling {left_over.name}, whose inputs have changed since it was submitted.")
-            self._cancel(left_over.attempt, left_over.request)
-        elif left_over:
-            logger.info(f"RunPod: {errand.name} was submitted by a run before; waiting for it.")
-            self._budget.adopt(left_over.attempt, errand.estimate or errand.limit)
-            try:
-                return self._see_through(errand, left_over.attempt, left_over.request)
-            except Vanished:
-                logger.info(f"RunPod: {errand.name} has vanished; submitting it again.")
+        for path in [*errand.outputs, *errand.extras]:
+            if os.path.isabs(path) or os.path.normpath(path).startswith(".."):
+                raise RunpodError(f"{path} is not below the working directory, which a worker has no other of.")
+        if not self._budget.may_submit(errand.estimate or errand.limit):
+            raise self._too_dear()
+        manifest = self._send(errand.files)
+        # The order of what Snakemake takes from sets says nothing.
+        made_from = [manifest, errand.outputs, sorted(shlex.split(errand.command))]
+        digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+        key = f"{errand.lead}|{digest}"
+        if self._take_over(errand, key):
+            return
         for last in [False] * (TRIES - 1) + [True]:
             attempt = uuid4().hex
             request = self._submit(errand, attempt, key, manifest)
@@ -132,14 +144,43 @@ class Courier:
             _, entry = self._left_over.popitem()
             self._cancel(entry.attempt, entry.request)
 
+    def _send(self, files: list[str]) -> dict:
+        if self._stop.is_set():
+            raise Stopped("It was not submitted.")
+        with self._lock:
+            if self._common_manifest is None:
+                self._common_manifest = self._exchange.push(self._common, self._root)
+        with self._transfers:
+            return together(self._common_manifest, self._exchange.push(files, self._root))
+
+    def _take_over(self, errand: Errand, key: str) -> bool:
+        """Whether an attempt that was made before, by a run that was killed or could not fetch its results, did it."""
+        entry = self._left_over.pop(errand.lead, None)
+        if entry and entry.key != key:
+            logger.info(f"RunPod: cancelling {entry.name}, whose inputs have changed since it was submitted.")
+            self._cancel(entry.attempt, entry.request)
+            return False
+        entry = entry or next((one for one in self._ledger.unfinished() if one.key == key and one.request), None)
+        if not entry:
+            return False
+        record = self._patiently(lambda: self._exchange.record(entry.attempt, "exit"))
+        if record and record["status"] != 0:
+            self._ended(entry.attempt, FAILED, sum(record["seconds"].values()))
+            return False
+        logger.info(f"RunPod: {errand.name} was submitted before; waiting for it.")
+        self._budget.adopt(entry.attempt, errand.estimate or errand.limit)
+        try:
+            self._see_through(errand, entry.attempt, entry.request)
+        except Vanished:
+            logger.info(f"RunPod: {errand.name} has vanished; submitting it again.")
+            return False
+        return True
+
     def _submit(self, errand: Errand, attempt: str, key: str, manifest: dict) -> str:
         if self._stop.is_set():
-            raise Stopped(f"{errand.name} was not submitted.")
+            raise Stopped("It was not submitted.")
         if not self._budget.reserve(attempt, errand.estimate or errand.limit):
-            raise RunpodError(
-                f"{errand.name} was not submitted, as the cost could pass the {self._budget.max_cost} USD of"
-                " runpod-max-cost; raise it to go on."
-            )
+            raise self._too_dear()
         order = {
             "version": 1,
             "attempt": attempt,
@@ -162,28 +203,49 @@ class Courier:
         except Unreachable:  # it may
             self._cancel(attempt, None)
             raise
-        self._ledger.submitted(attempt, request)
+        try:
+            self._ledger.submitted(attempt, request)
+        except RunpodError:  # the next run could not find it
+            self._cancel(attempt, request)
+            raise
         logger.info(f"RunPod: {errand.name} is queued as {request}.")
         return request
 
+    def _too_dear(self) -> RunpodError:
+        return RunpodError(
+            f"It was not submitted, as the cost could pass the {self._budget.max_cost} USD of runpod-max-cost; raise it"
+            " to go on."
+        )
+
     def _see_through(self, errand: Errand, attempt: str, request: str) -> None:
-        """Wait for the request, and bring home what came of it."""
+        """Wait for the request, and bring home what came of it.
+
+        Should the remote be away for too long, the ledger has it as unfinished, and whoever comes next takes it over.
+        """
         status = self._wait(errand, attempt, request)
-        record = self._exchange.record(attempt, "exit")
+        record = self._patiently(lambda: self._exchange.record(attempt, "exit"))
         seconds = status.execution_seconds if status else None
         if record and seconds is None:
             seconds = sum(record["seconds"].values())
         if not record:
             self._ended(attempt, FAILED, seconds)
+            where = self._keep_log(attempt)[1]
+            if status and status.state == "TIMED_OUT":
+                raise RunpodError(f"RunPod stopped it, as it took too long; raise the rule's `runtime`{where}.")
+            if status and status.state == "CANCELLED":
+                raise RunpodError(f"Somebody cancelled it at RunPod{where}.")
             state = f"{status.state}: {status.error}" if status and status.error else status.state if status else "gone"
-            raise Vanished(f"{errand.name} ended on RunPod without a result ({state}){self._keep_log(attempt)[1]}.")
-        succeeded = record["status"] == 0
-        arrived = [record["extras"], record["outputs"]] if succeeded else [record["extras"]]
-        self._fetch(together(*arrived), [*errand.extras, *errand.outputs])
-        self._ended(attempt, SUCCEEDED if succeeded else FAILED, seconds)
-        if not succeeded:
-            sentences, where = self._keep_log(attempt)
-            raise RunpodError(f"{(sentences or record['error']).rstrip('.')}{where}.")
+            raise Vanished(f"It ended on RunPod without a result ({state}){where}.")
+        if record["status"] == 0:
+            manifest = together(record["extras"], record["outputs"])
+            self._patiently(lambda: self._fetch(manifest, [*errand.extras, *errand.outputs]))
+            self._ended(attempt, SUCCEEDED, seconds)
+            return
+        self._ended(attempt, FAILED, seconds)
+        sentences, where = self._keep_log(attempt)
+        with suppress(RemoteError):  # the logs of jobs are in that one, too
+            self._fetch(record["extras"], errand.extras)
+        raise RunpodError(f"{(sentences or record['error']).rstrip('.')}{where}.")
 
     def _wait(self, errand: Errand, attempt: str, request: str) -> Status | None:
         """Ask until the request has ended; None if RunPod no longer knows it."""
@@ -200,16 +262,27 @@ class Courier:
                     told = news
             except Gone:  # also for a moment after it was submitted
                 misses += 1
-                if misses >= self._misses or self._exchange.record(attempt, "exit"):
-                    return None
-            except Unreachable as error:
+                with suppress(RemoteError):
+                    if misses >= self._misses or self._exchange.record(attempt, "exit"):
+                        return None
+            except (Unreachable, Refused) as error:
                 misses += 1
                 if misses >= self._misses:
                     self._cancel(attempt, request)
-                    raise RunpodError(f"{errand.name} is given up after {misses} questions: {error}") from None
+                    raise RunpodError(f"It is given up after {misses} questions: {error}") from None
             if self._stop.wait(self._interval):
                 self._cancel(attempt, request)
-                raise Stopped(f"{errand.name} was cancelled.")
+                raise Stopped("It was cancelled.")
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """The answer of the remote, which may be away for as long as RunPod may."""
+        for miss in range(1, self._misses + 1):
+            try:
+                return ask()
+            except RemoteError:
+                if miss == self._misses or self._stop.wait(self._interval):
+                    raise
+        raise AssertionError("there is at least one attempt")
 
     def _fetch(self, manifest: dict, paths: list[str]) -> None:
         """Put results in their places, each replacing what is there.
@@ -221,28 +294,30 @@ class Courier:
             if Path(path).name in self._keep_remote and path in manifest["folders"]:
                 stays, manifest = part_of(manifest, path), without(manifest, path)
                 place = inside(self._root, path)
-                shutil.rmtree(place, ignore_errors=True)
+                _remove(place)
                 place.mkdir(parents=True)
                 facts = {"remote": self._exchange.remote.address, "manifest": stays}
                 (place / PLACEHOLDER).write_text(json.dumps(facts, indent=1))
                 _date(place, now)
         (self._root / ".snakemake").mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._root / ".snakemake", prefix="runpod-") as temporary:
-            self._exchange.pull(manifest, Path(temporary))
+        with tempfile.TemporaryDirectory(dir=self._root / ".snakemake", prefix=FETCHING) as temporary:
+            with self._transfers:
+                self._exchange.pull(manifest, Path(temporary))
             for path in paths:
                 arrived, place = Path(temporary) / path, inside(self._root, path)
                 if not arrived.exists():
                     continue
                 place.parent.mkdir(parents=True, exist_ok=True)
-                if place.is_dir():
-                    shutil.rmtree(place)
+                _remove(place)
                 shutil.move(arrived, place)
                 _date(place, now)
 
     def _keep_log(self, attempt: str) -> tuple[str, str]:
         """What the jobs themselves said in lines that begin with "Error: ", and where the worker's log is from now on,
         as the end of a sentence; each empty if there is none."""
-        text = self._exchange.log(attempt)
+        text = None
+        with suppress(RemoteError):
+            text = self._exchange.log(attempt)
         if text is None:
             return "", ""
         log = self._root / ".snakemake" / "runpod" / f"{attempt}.log"
@@ -257,15 +332,21 @@ class Courier:
             if request:
                 self._endpoint.cancel(request)
             self._exchange.write_record(attempt, "cancelled", {"attempt": attempt})
+            self._ended(attempt, CANCELLED, None)
         except RunpodError as error:  # the ledger still has it as unfinished, so the next run tries again
             logger.error(f"RunPod: request {request or 'of ' + attempt} may still run: {error}")
-        else:
-            self._ended(attempt, CANCELLED, None)
 
     def _ended(self, attempt: str, state: str, seconds: float | None) -> None:
         cost = None if seconds is None or self._budget.price is None else seconds * self._budget.price
         self._ledger.ended(attempt, state, seconds, cost)
         self._budget.settle(attempt, seconds)
+
+
+def _remove(output: Path) -> None:
+    if output.is_dir() and not output.is_symlink():
+        shutil.rmtree(output)
+    else:
+        output.unlink(missing_ok=True)
 
 
 def _date(output: Path, when: float) -> None:

@@ -23,7 +23,7 @@ from .remote import Progress, Remote
 Manifest = dict
 
 # In place of a folder's files: the manifest, relative to that folder, of what stayed at the remote.
-PLACEHOLDER = "remote.json"
+PLACEHOLDER = "stayed-at-remote.json"
 
 
 class Exchange:
@@ -67,7 +67,10 @@ class Exchange:
                     for digest in absent:
                         if not (arrivals / digest).is_file() or sha256_of(arrivals / digest) != digest:
                             where = f"{self.remote.address}/objects/{digest}"
-                            raise RemoteError(f"{where} is missing or damaged; delete it there and run again.")
+                            raise RemoteError(
+                                f"{where} is missing or damaged; delete it there, and here the"
+                                f" folder with a {PLACEHOLDER} that it is of, if it is of one; then run again."
+                            )
                         (arrivals / digest).replace(store / digest)
                 finally:
                     shutil.rmtree(arrivals, ignore_errors=True)

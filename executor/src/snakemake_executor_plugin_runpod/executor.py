@@ -1,12 +1,16 @@
 """The interface to Snakemake."""
 
+import fcntl
 import os
+import shutil
 import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TextIO
+from uuid import uuid4
 
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
@@ -14,14 +18,14 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 from .cost import Budget, Estimate, past_seconds, table
-from .errand import Courier, Errand
+from .errand import FETCHING, Courier, Errand
 from .errors import RunpodError
 from .exchange import Exchange
 from .ledger import Ledger
 from .remote import Remote
 from .sources import sources
 
-LEDGER = Path(".snakemake/runpod/ledger.sqlite")
+FOLDER = Path(".snakemake/runpod")
 MINUTES = 60
 """That a job without the resource `runtime` may run."""
 
@@ -41,10 +45,16 @@ class Executor(RemoteExecutor):
         settings = self.executor_settings
         self.next_seconds_between_status_checks = 1  # looks at threads only; these ask RunPod
         self._began = time.time()
-        self._futures: dict[str, Future] = {}
+        self._jobs: dict[str, tuple[str, Future]] = {}
         self._root = Path.cwd()
-        self._carry = [path for path in settings.carry or [] if Path(path).exists()]
-        self._ledger = Ledger(LEDGER)
+        self._lock = _lock(FOLDER)
+        for unfinished in FOLDER.parent.glob(f"{FETCHING}*"):  # left by a run that was killed
+            shutil.rmtree(unfinished)
+        jobs = [job for job in self.dag.needrun_jobs() if not job.is_local]
+        config = map(str, self.workflow.configfiles)
+        common = sources(self._root, self.dag.get_sources(), config) if jobs else []
+        common += [path for path in settings.carry or [] if Path(path).exists()]
+        self._ledger = Ledger(FOLDER / "ledger.sqlite")
         self._budget = Budget(settings.max_cost, settings.price_per_second)
         self._courier = Courier(
             Exchange(Remote(settings.remote or "")),
@@ -52,13 +62,12 @@ class Executor(RemoteExecutor):
             self._ledger,
             self._budget,
             self._root,
+            common,
             settings.keep_remote or [],
             settings.misses,
             self.workflow.remote_execution_settings.seconds_between_status_checks,
         )
         self._threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="runpod")
-        jobs = [job for job in self.dag.needrun_jobs() if not job.is_local]
-        self._sources = sources(self._root, self.dag.get_sources()) if jobs else []
         self._expected = self._estimate(jobs)
         self._courier.reconcile({_label(job) for job in jobs})
 
@@ -78,9 +87,11 @@ class Executor(RemoteExecutor):
     def run_job(self, job: JobExecutorInterface):
         # Snakemake's own handler, installed after this object was made, would wait for all requests to end.
         signal.signal(signal.SIGTERM, _interrupt)
-        name = self._name(job)
-        self._futures[name] = self._threads.submit(self._courier.run, self._errand(job))
-        self.report_job_submission(SubmittedJobInfo(job, external_jobid=name))
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which is nohup's
+            signal.signal(signal.SIGHUP, _interrupt)
+        errand, id = self._errand(job), uuid4().hex
+        self._jobs[id] = errand.name, self._threads.submit(self._courier.run, errand)
+        self.report_job_submission(SubmittedJobInfo(job, external_jobid=id))
 
     def _errand(self, job: JobExecutorInterface) -> Errand:
         jobs = list(job.jobs) if job.is_group() else [job]
@@ -89,7 +100,7 @@ class Executor(RemoteExecutor):
             lead=min(map(_label, jobs)),
             name=self._name(job),
             command=self.format_job_exec(job),
-            files=sorted({*self._sources, *self._carry, *map(str, job.input)}),
+            files=sorted(set(map(str, job.input))),
             outputs=sorted(str(file) for one in jobs for file in one.output),
             extras=sorted(str(file) for one in jobs for file in [*one.log, *filter(None, [one.benchmark])]),
             limit=60 * (job.resources.get("runtime") or MINUTES),
@@ -106,7 +117,7 @@ class Executor(RemoteExecutor):
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
         for info in active_jobs:
-            future = self._futures[info.external_jobid]
+            name, future = self._jobs[info.external_jobid]
             if not future.done():
                 yield info
                 continue
@@ -115,21 +126,50 @@ class Executor(RemoteExecutor):
                 self.report_job_success(info)
             else:
                 sentence = f"{error}" if isinstance(error, RunpodError) else f"{type(error).__name__}: {error}"
-                self.logger.error(f"Error: {info.external_jobid}: {sentence}")
+                self.logger.debug("What happened in the plugin:", exc_info=error)
+                self.logger.error(f"Error: {name}: {sentence}")
                 self.report_job_error(info)
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]):
         # Not these alone: the list is empty while they are being looked at.
+        if not all(future.done() for _, future in self._jobs.values()):
+            self.logger.info("RunPod: cancelling all requests; transfers that are under way are finished first.")
         self._courier.stop()
 
     def shutdown(self):
         self._courier.stop()
-        self._threads.shutdown()
+        self._threads.shutdown(cancel_futures=True)
         super().shutdown()
-        cost = "unknown" if self._budget.spent is None else f"{self._ledger.cost_since(self._began):.2f} USD"
-        seconds = sum(entry.seconds or 0 for entry in self._ledger if (entry.ended_at or 0) >= self._began)
-        if self._futures:
-            self.logger.info(f"RunPod took {seconds / 60:.1f} GPU minutes; cost: {cost}.")
+        if self._jobs:
+            self.logger.info(self._summary())
+        self._lock.close()
+
+    def _summary(self) -> str:
+        try:
+            ended = [entry for entry in self._ledger if (entry.ended_at or 0) >= self._began]
+        except RunpodError as error:
+            return f"RunPod: what it took is not known: {error}"
+        seconds = sum(entry.seconds or 0 for entry in ended)
+        cost = "unknown" if self._budget.price is None else f"{sum(entry.cost or 0 for entry in ended):.2f} USD"
+        return f"RunPod took {seconds / 60:.1f} GPU minutes; cost: {cost}."
+
+
+def _lock(folder: Path) -> TextIO:
+    """The folder's lock, which goes when it is closed or this process ends.
+
+    Raises:
+        RunpodError: another process has it. It would take this one's requests for left over, and this one its.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise RunpodError(
+            "Another Snakemake in this folder runs jobs there; wait for it, or give both targets to one."
+        ) from None
+    return file
 
 
 def _label(job: JobExecutorInterface) -> str:

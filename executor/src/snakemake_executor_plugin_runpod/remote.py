@@ -15,33 +15,39 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import category
 
 from .errors import RemoteError
 
 CREDENTIALS = ".r2_credentials"
 KEYS = ("R2_ACCOUNT_ID", "R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY")
 
+_UNLISTABLE = {"Cc", "Cs", "Zl", "Zp"}  # controls, what is not UTF-8, and line breaks: a list has a file a line
 _ADDRESS = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_-]*):([A-Za-z0-9_.=+/-]+)")
 # Size and hash tell what differs, never the time; what arrives is new, whenever it was made.
 _COMPARISON = ("--checksum", "--no-traverse", "--no-update-modtime", "--local-no-set-modtime", "--copy-links")
-_PATIENCE = ("--retries=4", "--retries-sleep=4s", "--low-level-retries=2", "--contimeout=10s", "--timeout=60s")
-# Each file is soon given up: rclone tries all of them again.
+# rclone would try anything again, even what the keys do not allow; here only what may change is.
+_PATIENCE = ("--retries=1", "--low-level-retries=2", "--contimeout=10s", "--timeout=60s")
 _PARALLEL = ("--transfers=16", "--checkers=32")
-ATTEMPTS = 4
-"""At all that is no copying, which rclone does not try again."""
+ATTEMPTS = 5
+"""At anything, unless it fails for a reason that stays."""
+WAIT = 1.0
+"""Seconds before the second attempt; twice as many before each further one."""
 # Buckets that were found to be there, with what rclone was told about them.
 _reached: set[tuple] = set()
+REFUSED = "it refused the keys"
 UNREACHABLE = "it cannot be reached at the moment"
 # What rclone and the servers say, and what it means.
 _REASONS = {
-    r"InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|Forbidden|\b40[13]\b": "it refused the keys",
+    r"api error (?:InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|Forbidden|Unauthorized)|access key has length"
+    r"|(?:StatusCode:|HTTP error|error) 40[13]\b": REFUSED,
     r"NoSuchBucket|bucket does not exist|directory not found": "there is no such bucket",
     r"RequestTimeTooSkewed": "it says that this machine's clock is wrong; set it",
     r"no space left|too big for remaining disk space": "the disk is full",
     r"quota exceeded": "the disk quota is used up",
     r"didn't find section": "no remote of this name is known to rclone; for r2 set " + ", ".join(KEYS),
     r"connection refused|no such host|network is unreachable|i/o timeout|context deadline|connection reset|\bEOF\b"
-    r"|ServiceUnavailable|SlowDown|TooManyRequests|\b(?:429|50[0234])\b": UNREACHABLE,
+    r"|ServiceUnavailable|SlowDown|TooManyRequests|(?:StatusCode:|HTTP error|error) (?:429|50[0234])\b": UNREACHABLE,
 }
 
 Progress = Callable[[float, str], None]
@@ -161,9 +167,9 @@ class Remote:
 
         logger.setLevel("CRITICAL")  # its errors come as exceptions
         again = Retrying(
-            retry=retry_if_exception(lambda error: _reason(getattr(error, "error_msg", "")) == UNREACHABLE),
+            retry=retry_if_exception(lambda error: isinstance(error, RcloneException) and _may_pass(error.error_msg)),
             stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_exponential(),
+            wait=wait_exponential(WAIT),
             reraise=True,
         )
         self._announce()
@@ -185,7 +191,7 @@ class Remote:
                     ends = (here, local) if to_local else (local, here)
                     arguments += [*_COMPARISON, *_PARALLEL]
                     listener = progress and (lambda update: progress(update["progress"], _sentence(update)))
-                    return rclone.copy(*ends, show_progress=False, listener=listener, args=arguments)
+                    return again(rclone.copy, *ends, show_progress=False, listener=listener, args=arguments)
                 except RcloneException as error:
                     if function == "ls" and self._name != "r2" and "directory not found" in error.error_msg:
                         return []  # a disk's or a server's folder is there once something is in it
@@ -259,8 +265,8 @@ def md5_of(file: Path) -> str:
 
 
 def _listed(file: str) -> str:
-    if not file.isprintable():
-        raise RemoteError(f"The file name {file!r} has a character that cannot be printed; rename it.")
+    if any(category(character) in _UNLISTABLE for character in file):
+        raise RemoteError(f"The file name {file!r} has a line break or another control character; rename it.")
     return file
 
 
@@ -268,6 +274,11 @@ def _sentence(update: dict) -> str:
     gib = 1 << 30
     scale, unit = (gib, "GiB") if update["total"] >= gib else (1 << 20, "MiB")
     return f"{update['sent'] / scale:.1f} of {update['total'] / scale:.1f} {unit}"
+
+
+def _may_pass(message: str) -> bool:
+    """Whether a failure may be gone in a moment. What rclone alone knows may: a damaged transfer, a file that grows."""
+    return _reason(message) not in {*_REASONS.values()} - {UNREACHABLE}
 
 
 def _reason(message: str) -> str:

@@ -11,26 +11,29 @@ from .errors import RunpodError
 CODE = (".py", ".smk", ".yaml", ".yml", ".R", ".jl", ".sh", ".ipynb")
 
 
-def sources(root: Path, known: Iterable[str]) -> list[str]:
-    """The source files below `root`, as relative paths: those that git tracks and that exist, and the `known` ones.
+def sources(root: Path, known: Iterable[str], config: Iterable[str] = ()) -> list[str]:
+    """The source files below `root`, as relative paths: those that git tracks and that exist, the `known` ones that git
+    does not ignore, and the `config` files.
 
     Raises:
         RunpodError: `root` is not in a git repository; a known one is outside of `root`; or there is code that git
             neither tracks nor ignores, which a job might miss.
     """
-    known = {os.path.relpath(root / path, root) for path in known}
+    known, config = ({os.path.relpath(root / path, root) for path in paths} for paths in (known, config))
     outside = sorted(path for path in known if path.split(os.sep)[0] == os.pardir)
     if outside:
         raise RunpodError(f"{_some(outside)} cannot travel to RunPod; move it into {root}.")
     tracked = set(_git(root, "ls-files", "--cached", "--recurse-submodules"))
     stray = [path for path in _git(root, "ls-files", "--others", "--exclude-standard") if path.endswith(CODE)]
-    stray = sorted(set(stray) - known)
+    stray = sorted(path for path in set(stray) - known - config if not path.startswith(".snakemake/"))
     if stray:
         raise RunpodError(
             f"git does not know {_some(stray)}, so it would be missing on RunPod; run git add on it, or put it in"
             " .gitignore if no job needs it."
         )
-    return sorted(path for path in tracked | known if (root / path).is_file())
+    if ignored := known - tracked:  # such as what lies beside scripts: keys, compiled code
+        ignored &= set(_git(root, "ls-files", "--others", "--ignored", "--exclude-standard"))
+    return sorted(path for path in (tracked | known) - ignored | config if (root / path).is_file())
 
 
 def _git(root: Path, *arguments: str) -> list[str]:

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -45,8 +46,10 @@ async def handler(event: dict) -> dict:
     with cancelled_by_sigterm():
         try:
             facts = await deliver(event, attempt, exchange)
-        except RunpodError as error:
-            facts = {"attempt": attempt, "status": COULD_NOT_RUN, "error": str(error)}
+        except Exception as error:  # noqa: BLE001 - without an exit record the job would be bought once more
+            sentence = str(error) if isinstance(error, RunpodError) else f"The worker failed: {error!r}."
+            traceback.print_exc()
+            facts = {"attempt": attempt, "status": COULD_NOT_RUN, "error": sentence}
             with suppress(RemoteError):  # if the remote is what failed, the answer alone says so
                 facts = await finish(conclude, exchange, facts)
     return {name: facts[name] for name in ("attempt", "status", "error") if facts[name] is not None}
