@@ -356,6 +356,45 @@ def test_a_character_with_both_sources_is_an_error(folder):
     assert sentence(config, folder) == "characters.ada has both file and anny; give it one of them."
 
 
+def test_a_remote_character_is_read_from_where_it_is_fetched_to(folder):
+    config = {
+        "characters": {"xbot": {"remote": "sub/X Bot.fbx", "yaw": 90}},
+        "storage": {"remote": "r2:my-bucket/pose-factory"},
+        "results": "out",
+    }
+    loaded = load(config, folder)
+    assert loaded["storage"] == {"remote": "r2:my-bucket/pose-factory", "frames": False}
+    xbot = loaded["characters"]["xbot"]
+    assert (xbot["file"], xbot["remote"], xbot["yaw"]) == ("out/xbot/source/sub/X Bot.fbx", "sub/X Bot.fbx", 90.0)
+
+
+@pytest.mark.parametrize(
+    "remote, fault",
+    [
+        ("../x.fbx", ", but must be the path below storage.remote of an"),
+        ("a/../x.fbx", ", but must be the path below storage.remote of an"),
+        ("/x.fbx", ", but must be the path below storage.remote of an"),
+        ("a//x.fbx", ", but must be the path below storage.remote of an"),
+        ("x.fx", ", whose suffix is not supported; the nearest valid one is '.fbx'."),
+    ],
+)
+def test_a_remote_path_that_is_none_is_an_error(remote, fault):
+    config = {"characters": {"xbot": {"remote": remote}}, "storage": {"remote": "r2:my-bucket"}}
+    assert sentence(config).startswith(f"characters.xbot.remote is '{remote}'{fault}")
+
+
+def test_a_remote_character_without_a_remote_is_an_error():
+    for storage in ({}, {"remote": ""}):
+        told = sentence({"characters": {"xbot": {"remote": "x.fbx"}}, "storage": storage})
+        assert told.startswith("characters.xbot.remote is a path below storage.remote, which is empty; set that")
+
+
+@pytest.mark.parametrize("remote", ["r2", "r2:", "r2:a b", "r2:a/../b", ":local:x", "r2:$(x)"])
+def test_a_remote_that_is_none_is_an_error(remote):
+    config = {"characters": {"ada": BODY}, "storage": {"remote": remote}}
+    assert sentence(config).startswith(f"storage.remote is '{remote}', but must be NAME:BUCKET/FOLDER")
+
+
 def test_a_config_without_characters_is_an_error():
     assert sentence({}) == "characters is missing."
 

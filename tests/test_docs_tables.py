@@ -1,8 +1,10 @@
 """docs/tables.md against what the code writes: the same columns and keys, of the same types."""
 
 import json
+import os
 import re
 from pathlib import Path
+from unittest import mock
 
 import bpy
 import cv2
@@ -11,6 +13,7 @@ import pandas as pd
 import pytest
 import synthetic_person as person
 from characters import build_humanoid, write_blend
+from s3 import serve
 from scripted import Film, Scripted, walker
 
 from pose_factory.blender import bounds, ground_truth, render, scene
@@ -19,12 +22,16 @@ from pose_factory.config import load
 from pose_factory.footage import Video
 from pose_factory.geometry.framing import frame_view
 from pose_factory.skeleton import JOINTS
+from pose_factory.storage import inputs, results
 from pose_factory.tracking import output, session
 from pose_factory.tracking.people import PROVENANCES
 from pose_factory.tracking.views import fuse_views, fused_table, repair
 from pose_factory.validation.fusion_report import View, fusion_report
 from pose_factory.validation.ground_truth_check import check_character
 from pose_factory.validation.report import GAPS, error_by_azimuth, error_by_joint, pool, summarise, validate_view
+
+# rclone-python leaves its pipes to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "tables.md").read_text()
 ANGLE = {
@@ -44,6 +51,7 @@ PLACEHOLDERS = {
     "{reason}": [session.NOBODY, session.UNMATCHED, session.BEFORE, session.AFTER],
     "{gap}": GAPS,
     "{person}": ["0"],
+    "{file}": ["characters/doll.fbx", "doll/fused.parquet"],
 }
 JSON_TYPES = {"integer": int, "number": float, "string": str, "boolean": bool, "array": list, "null": type(None)}
 
@@ -79,7 +87,7 @@ def written(tmp_path_factory) -> dict[str, list]:
     """By file name: all that the code writes into it, for a small character and for synthetic people."""
     folder = tmp_path_factory.mktemp("character")
     of_people = {**of_synthetic_people(), **of_tracking(), **of_fused_views()}
-    return {**of_a_character(folder), **of_people, **of_a_video(folder)}
+    return {**of_a_character(folder), **of_people, **of_a_video(folder), **of_a_remote(folder / "remote")}
 
 
 def of_a_character(folder: Path) -> dict[str, list]:
@@ -167,6 +175,17 @@ def of_a_video(folder: Path) -> dict[str, list]:
     video = Video(folder / "film.mp4")
     assert len(list(video)) == 2
     return {"video.json": [video.facts()]}
+
+
+def of_a_remote(folder: Path) -> dict[str, list]:
+    with serve(folder / "served") as server, mock.patch.dict(os.environ, server.environment):
+        for file in (server.root / "characters/doll.fbx", folder / "results/doll/fused.parquet"):
+            file.parent.mkdir(parents=True)
+            file.write_bytes(b"content")
+        address = f"r2:{server.bucket}"
+        fetched = inputs.fetch(address, "characters/doll.fbx", folder / "source", lambda *_: None)
+        copied = results.push(address, folder / "results", ["doll/fused.parquet"], lambda *_: None)
+    return {"source.json": [fetched], "synced.json": [copied]}
 
 
 def of_fused_views() -> dict[str, list]:

@@ -1,9 +1,11 @@
 """Rates and ranges of motion that are not whole: what a file says is what is filmed."""
 
+from pathlib import Path
+
 import bpy
 import numpy as np
 import pytest
-from characters import build_humanoid, write_fbx, write_glb
+from characters import build_humanoid, write_blend, write_fbx, write_glb
 
 from pose_factory.blender import actions, importers
 from pose_factory.sources import files_of
@@ -62,6 +64,16 @@ def test_whole_rates_stay_whole(tmp_path, fps):
         keys = keys_of_import(tmp_path / name)
         assert (bpy.context.scene.render.fps, bpy.context.scene.render.fps_base) == (fps, 1.0)
         np.testing.assert_allclose(keys, keys.round(), atol=1e-3)
+
+
+@pytest.mark.parametrize("writer, name", [(write_fbx, "a.fbx"), (write_glb, "a.glb"), (write_blend, "a.blend")])
+def test_a_path_may_be_relative(tmp_path, monkeypatch, writer, name):
+    """As those of files that are fetched into the results."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    build_humanoid(frames=3)
+    writer(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert len(keys_of_import(Path(name)))
 
 
 def test_a_gltf_file_comes_with_the_files_that_it_names(tmp_path):

@@ -310,7 +310,7 @@ def test_the_settings_of_a_run_that_was_killed_are_not_taken_over(account: Site,
 def test_groups_of_the_same_character_are_told_apart(account: Site):
     text = (account.root / "Snakefile").read_text().replace("{name}/", "{name}/{view}/")
     text = text.replace("inputs/{name}/{view}/", "inputs/{name}").replace("inputs/{name}.txt", "inputs/{name}.txt")
-    text = text.replace('three.txt", name=names', 'three.txt", name=names, view="abcd"')
+    text = text.replace('three.txt", name=names', 'three.txt", name=names, view=list("abcd")')
     write(account.root / "Snakefile", text)
     profile = account.root / "runpod" / "config.yaml"
     write(profile, profile.read_text() + "group-components: [name=2]\n")

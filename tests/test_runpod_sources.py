@@ -68,12 +68,13 @@ def test_what_is_staged_or_modified_travels_and_what_is_gone_does_not(root):
 
 
 def test_known_files_that_git_does_not_track_travel(root):
-    """Such as a configuration that is given with --configfile, even if it is ignored; data beside them do not."""
+    """A configuration even if git ignores it; what else it ignores, such as keys beside scripts, does not."""
     write(root, "my.yaml", "ignored/other.yaml", "data.csv")
     (root / ".gitignore").write_text("ignored\n")
     git(root, "add", ".gitignore")
-    known = ["my.yaml", str(root / "ignored" / "other.yaml"), "rules/../Snakefile", "gone.yaml"]
-    assert sources(root, known) == sorted([*TRACKED, ".gitignore", "ignored/other.yaml", "my.yaml"])
+    known = ["my.yaml", "rules/../Snakefile", "gone.yaml", "ignored/key.py"]
+    write(root, "ignored/key.py")
+    assert sources(root, known, [str(root / "ignored" / "other.yaml")]) == sorted([*TRACKED, ".gitignore", "ignored/other.yaml", "my.yaml"])
 
 
 def test_code_that_git_does_not_know_is_named(root):

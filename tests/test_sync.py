@@ -57,7 +57,9 @@ def at_remote(server, folder: str) -> dict[str, Item]:
     """The files below a folder of the bucket, as they lie on the server's disk."""
     root = server.root / folder
     return {
-        str(path.relative_to(root)): Item(path.stat().st_size, md5_of(path)) for path in root.rglob("*") if path.is_file()
+        str(path.relative_to(root)): Item(path.stat().st_size, md5_of(path))
+        for path in root.rglob("*")
+        if path.is_file()
     }
 
 
@@ -66,10 +68,22 @@ def sent(front) -> set[str]:
     return {path.partition("?")[0].partition("/results/")[2] for method, path in front.requests if method == "PUT"}
 
 
+def rules(run: Run) -> set[str]:
+    """The rules of the jobs that ran."""
+    return set(re.findall(r"^(?:local)?rule (\w+):", run.console, re.MULTILINE))
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
 def told(server, run: Run) -> str:
     """The one sentence in which a run failed, which has no key in it."""
     assert run.status
-    (sentence,) = set(run.sentences)
+    (sentence,) = {re.sub(r"^sync_\w+ \w+: |^sync_dataset: ", "", sentence) for sentence in run.sentences}
     assert not [key for key in server.secrets if key in run.console]
     return sentence
 
@@ -80,7 +94,7 @@ def told(server, run: Run) -> str:
 def test_what_is_finished_is_copied_and_nothing_is_made_again(synced, finished, server):
     workflow, run = synced
     assert run.status == 0, run.console
-    assert set(re.findall(r"^local ?rule (\w+):|^localrule (\w+):", run.console, re.MULTILINE)) >= {("", "sync_results")}
+    assert rules(run) == {"sync_results", "sync_dataset", "all"}
     assert workflow.plan() == set()
     assert workflow.results("**/synced.json") == RECEIPTS
     there = at_remote(server, "shared/results")
@@ -90,7 +104,9 @@ def test_what_is_finished_is_copied_and_nothing_is_made_again(synced, finished, 
         assert receipt["remote"] == "r2:bucket/shared/results"
         listed |= receipt["files"]
     assert {file: Item(**facts) for file, facts in listed.items()} == there
-    assert {file: Item((path := workflow.root / "results" / file).stat().st_size, md5_of(path)) for file in there} == there
+    assert {
+        file: Item((path := workflow.root / "results" / file).stat().st_size, md5_of(path)) for file in there
+    } == there
     names = {Path(file).name for file in there}
     assert names >= {"tracks.parquet", "ground_truth.parquet", "overlay.mp4", "summary.csv", "xbot.png", "track.log"}
     assert not [file for file in there if "/frames/" in file]
@@ -116,3 +132,151 @@ def test_only_what_has_changed_is_sent_again(synced, front, tmp_path):
     (result,) = {name for name in sent(front) if not name.startswith("doll/logs")}
     assert result == "doll/rig_bias.json"
     assert read_json(workflow.root / "results" / "doll" / "synced.json")["files"][result]["md5"] == md5_of(file)
+
+
+def test_a_killed_push_goes_on(synced, front, server, tmp_path):
+    workflow = synced[0].copy(tmp_path / "repository")
+    workflow.change("storage.remote", "r2:bucket/killed")
+    front.slow(100_000)
+    process = workflow.start("--cores", "2", "results/doll/synced.json")
+    wait_for(lambda: len(at_remote(server, "killed/results")) > 10)
+    os.killpg(process.pid, signal.SIGKILL)
+    workflow.finish(process)
+    before = {file.split("/", 1)[1]: facts for file, facts in at_remote(server, "killed").items()}
+    front.slow(float("inf"))
+    front.requests.clear()
+    assert workflow.run("--unlock").status == 0
+    run = workflow.run("--cores", "2", "results/doll/synced.json")
+    assert run.status == 0, run.console
+    there = at_remote(server, "killed/results")
+    assert sent(front) == {file for file, item in there.items() if before.get(file) != item}
+    assert 0 < len(sent(front)) < len(there)
+    listed = read_json(workflow.root / "results" / "doll" / "synced.json")["files"]
+    assert {file: Item(**facts) for file, facts in listed.items()} == there
+
+
+def test_a_broken_character_keeps_nothing_else_from_being_copied(synced, server, tmp_path):
+    workflow = synced[0].copy(tmp_path / "repository")
+    workflow.change("storage.remote", "r2:bucket/broken")
+    (tmp_path / "broken.fbx").write_bytes(b"nothing of the kind")
+    workflow.change("characters.broken", {"file": str(tmp_path / "broken.fbx")})
+    run = workflow.run("--cores", "2")
+    assert run.status and len(run.sentences) == 1 and "prepare broken" in run.sentences[0], run.console
+    assert {file.partition("/")[0] for file in at_remote(server, "broken/results")} >= {"doll", "xbot"}
+
+
+# Characters
+
+
+@pytest.fixture(scope="module")
+def doll(tmp_path_factory) -> Path:
+    return make(tmp_path_factory.mktemp("doll"), "plain.blend")
+
+
+@pytest.fixture
+def fetched(server, doll, tmp_path) -> Workflow:
+    """A workflow whose one character lies at the remote and has been fetched."""
+    (server.root / tmp_path.name / "characters").mkdir(parents=True)
+    shutil.copy(doll, server.root / tmp_path.name / "characters" / "a b's.blend")
+    workflow = Workflow.new(
+        tmp_path / "repository",
+        {
+            "storage": {"remote": f"r2:bucket/{tmp_path.name}"},
+            "characters": {"doll": {"remote": "characters/a b's.blend"}},
+            "cameras": {"angles": {"front": 0}},
+        },
+    )
+    run = workflow.run("--cores", "1", "results/doll/source.json")
+    assert run.status == 0, run.console
+    return workflow
+
+
+def test_a_character_at_the_remote_is_fetched_and_again_when_its_content_changes(fetched, server, doll):
+    remote = read_json(fetched.root / "results" / "doll" / "source.json")["remote"]
+    there = server.root / remote.removeprefix("r2:bucket/") / "characters" / "a b's.blend"
+    here = fetched.root / "results" / "doll" / "source" / "characters" / "a b's.blend"
+    item = Item(doll.stat().st_size, md5_of(doll))
+    receipt = read_json(fetched.root / "results" / "doll" / "source.json")
+    assert receipt["files"] == {"characters/a b's.blend": {"size": item.size, "md5": item.md5}}
+    assert here.read_bytes() == doll.read_bytes()
+
+    prepare = ["--cores", "1", "results/doll/character.json"]
+    run = fetched.run(*prepare)
+    assert run.status == 0 and rules(run) == {"prepare"}, run.console
+    Remote(remote).delete(["characters/a b's.blend"])
+    Remote(remote).write("characters/a b's.blend", doll.read_bytes())  # with a date of now
+    run = fetched.run(*prepare)
+    assert run.status == 0 and rules(run) == set(), run.console
+    Remote(remote).write("characters/a b's.blend", doll.read_bytes() + bytes(1))
+    run = fetched.run(*prepare)
+    assert run.status == 0 and rules(run) == {"sync_inputs", "prepare"}, run.console
+    assert here.read_bytes() == there.read_bytes() == doll.read_bytes() + bytes(1)
+
+
+def test_a_character_that_is_not_at_the_remote_is_one_sentence(fetched, server):
+    fetched.change("characters.other", {"remote": "characters/other.blend"})
+    sentence = told(server, fetched.run("--cores", "1", "results/other/source.json", "results/doll/source.json"))
+    assert "has no 'characters/other.blend'" in sentence
+
+
+# Faults, secrets and deletion
+
+
+def test_a_dry_run_asks_nobody(synced, fetched):
+    os.environ["R2_ENDPOINT"] = "http://127.0.0.1:1"
+    assert {"render doll front", "sync_results doll"} <= fetched.plan() and "sync_inputs doll" not in fetched.plan()
+    for key in KEYS:
+        del os.environ[key]
+    assert synced[0].plan() == set()
+
+
+@pytest.mark.parametrize("fault", ["refused the keys", "no such bucket"])
+def test_what_is_wrong_is_one_sentence_and_costs_no_result(finished, fetched, server, tmp_path, fault):
+    workflow = finished.copy(tmp_path / "results only")
+    workflow.change("storage.remote", "r2:no-such-bucket/folder" if "bucket" in fault else "r2:bucket/refused")
+    if "keys" in fault:
+        os.environ["R2_SECRET_ACCESS_KEY"] = "0" * 64
+    before = workflow.results("**/*.*")
+    sentence = told(server, workflow.run(*SYNCED))
+    assert fault in sentence and sentence.startswith("r2:")
+    after = workflow.results("**/*.*")
+    assert [file for file in after if not Path(file).name.startswith("sync")] == before
+
+    fetched.change("storage.remote", workflow.config["storage"]["remote"])
+    assert fault in told(server, fetched.run("--cores", "1", "results/doll/source.json"))
+    assert (fetched.root / "results" / "doll" / "source" / "characters" / "a b's.blend").is_file()
+
+
+def test_no_key_is_written_anywhere(synced, server, tmp_path):
+    workflow = synced[0].copy(tmp_path / "repository")
+    lines = [f"{name}={os.environ.pop(name)}\n" for name in server.environment]
+    (workflow.root / ".r2_credentials").write_text("".join(lines))
+    workflow.change("storage.remote", "r2:bucket/secret")
+    run = workflow.run(*SYNCED, "--verbose", "--printshellcmds")
+    assert run.status == 0, run.console
+    report = workflow.run("--report", "report.html")
+    assert report.status == 0 and (workflow.root / "report.html").is_file(), report.console
+    written = [path for path in workflow.root.rglob("*") if path.is_file() and path.name != ".r2_credentials"]
+    assert [path for path in written if path.name == "sync_results.log"]
+    for key in server.secrets:
+        assert key not in run.console + report.console
+        assert not [path for path in written if key.encode() in path.read_bytes()]
+    assert not [file for file in at_remote(server, "secret") if "credentials" in file]
+
+
+def test_what_is_no_result_is_deleted_once_that_is_confirmed(synced, server, tmp_path):
+    workflow = synced[0].copy(tmp_path / "repository")
+    workflow.change("storage.remote", "r2:bucket/pruned")
+    assert workflow.run(*SYNCED).status == 0
+    results = at_remote(server, "pruned/results")
+    Remote("r2:bucket/pruned/results").write("gone before/old.json", b"12345")
+    Remote("r2:bucket/pruned").write("characters/own.fbx", b"1")  # is none of its business
+    run = workflow.run("--cores", "1", "prune_remote")
+    assert run.status == 0 and "5 bytes  gone before/old.json" in run.console, run.console
+    assert "confirm=prune" in run.console and not [file for file in results if f"bytes  {file}" in run.console]
+    assert "results/gone before/old.json" in at_remote(server, "pruned")
+    run = workflow.run("--cores", "1", "prune_remote", "--config", "confirm=prune")
+    assert run.status == 0 and "Deleted 1 files" in run.console, run.console
+    assert at_remote(server, "pruned/results") == results
+    assert "characters/own.fbx" in at_remote(server, "pruned")
+    assert workflow.plan() == set()

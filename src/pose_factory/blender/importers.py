@@ -33,7 +33,7 @@ def load(path: Path) -> None:
         elif suffix in (".glb", ".gltf"):
             _import_gltf(path)
         elif suffix == ".blend":
-            bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False, use_scripts=False)
+            bpy.ops.wm.open_mainfile(filepath=str(path.absolute()), load_ui=False, use_scripts=False)
         else:
             raise PoseFactoryError(f"{path} is not one of {', '.join(SUFFIXES)}: export the character as one of those.")
     except (RuntimeError, ValueError, KeyError, IndexError, struct.error, UnicodeDecodeError) as error:
