@@ -1,6 +1,7 @@
 """A stand-in for a RunPod account, of real parts wherever there are any: workers, clients, rclone, an S3 server."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ class Site:
     root: Path
     environment: dict[str, str] = field(default_factory=dict)
     """More variables for Snakemake."""
+    started: list[subprocess.Popen] = field(default_factory=list)
 
     def worker(self, **environment: str) -> str:
         """Start a worker of the endpoint."""
@@ -45,7 +47,7 @@ class Site:
         """Snakemake in the clone, in a process group of its own, with the account's variables."""
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         account = self.runpod.client_environment | self.s3.environment
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(Path(sys.executable).with_name("snakemake")), *arguments],
             cwd=self.root,
             env={**inherited, **account, "SNAKEMAKE_RUNPOD_ENDPOINT": self.runpod.endpoint, **self.environment},
@@ -54,6 +56,8 @@ class Site:
             text=True,
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
 
     def finish(self, process: subprocess.Popen, timeout: float = 120) -> Run:
         return Workflow(self.root).finish(process, timeout)
@@ -81,4 +85,11 @@ def site(folder: Path) -> Iterator[Site]:
     (folder / "clone").mkdir(parents=True)
     with serve(folder / "s3") as s3, FakeRunpod() as runpod:
         runpod.poll_seconds = 1
-        yield Site(runpod, s3, folder / "clone")
+        made = Site(runpod, s3, folder / "clone")
+        try:
+            yield made
+        finally:
+            for process in made.started:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.communicate()

@@ -249,9 +249,9 @@ def test_progress_is_told_to_the_end(remote, folder, faulty):
 
 
 def test_large_files_go_there_and_back(server, remote, folder, tmp_path):
-    """With holes, and in parts, as all above 200 MiB is sent; the middle tells whether they are in order."""
+    """2 GB, with holes, and in parts, as all above 200 MiB is sent; the middle tells whether they are in order."""
     folder.mkdir()
-    size = 5 * 10**8 + 1
+    size = 2 * 10**9 + 1
     with (folder / "big").open("wb") as file:
         for place in (0, size // 2, size - 5):
             file.seek(place)

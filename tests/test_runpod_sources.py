@@ -47,16 +47,16 @@ def root(tmp_path) -> Path:
     return repository(tmp_path / "root", *TRACKED)
 
 
-def told(root: Path, *known: str) -> str:
+def told(root: Path, *known: str, config=()) -> str:
     with pytest.raises(RunpodError) as error:
-        sources(root, known)
+        sources(root, known, config)
     sentence = str(error.value)
     assert sentence.endswith(".") and not sentence.endswith("..") and "\n" not in sentence
     return sentence
 
 
 def test_what_git_tracks_travels(root):
-    assert sources(root, []) == sources(root, ["Snakefile"]) == sorted(TRACKED)
+    assert sources(root, [], []) == sources(root, ["Snakefile"], []) == sorted(TRACKED)
 
 
 def test_what_is_staged_or_modified_travels_and_what_is_gone_does_not(root):
@@ -64,17 +64,26 @@ def test_what_is_staged_or_modified_travels_and_what_is_gone_does_not(root):
     git(root, "add", "rules/staged.smk")
     (root / "Snakefile").write_text("modified")
     (root / "README.md").unlink()
-    assert sources(root, []) == ["Snakefile", "rules/a.smk", "rules/staged.smk"]
+    assert sources(root, [], []) == ["Snakefile", "rules/a.smk", "rules/staged.smk"]
 
 
 def test_known_files_that_git_does_not_track_travel(root):
-    """A configuration even if git ignores it; what else it ignores, such as keys beside scripts, does not."""
-    write(root, "my.yaml", "ignored/other.yaml", "data.csv")
+    """Data beside them do not, nor what git is told to ignore: keys and compiled code may lie beside scripts."""
+    write(root, "my.yaml", "ignored/keys.yaml", "data.csv")
     (root / ".gitignore").write_text("ignored\n")
     git(root, "add", ".gitignore")
-    known = ["my.yaml", "rules/../Snakefile", "gone.yaml", "ignored/key.py"]
-    write(root, "ignored/key.py")
-    assert sources(root, known, [str(root / "ignored" / "other.yaml")]) == sorted([*TRACKED, ".gitignore", "ignored/other.yaml", "my.yaml"])
+    known = ["my.yaml", str(root / "ignored" / "keys.yaml"), "rules/../Snakefile", "gone.yaml"]
+    assert sources(root, known, []) == sorted([*TRACKED, ".gitignore", "my.yaml"])
+
+
+def test_configurations_travel_even_if_they_are_ignored(root):
+    """They were given with --configfile."""
+    write(root, "my.yaml", "ignored/other.yaml", "ignored/third.yaml")
+    (root / ".gitignore").write_text("ignored\n")
+    git(root, "add", ".gitignore")
+    config = ["my.yaml", str(root / "ignored" / "other.yaml"), "gone.yaml"]
+    expected = sorted([*TRACKED, ".gitignore", "ignored/other.yaml", "my.yaml"])
+    assert sources(root, [], config) == sources(root, config, config) == expected
 
 
 def test_code_that_git_does_not_know_is_named(root):
@@ -92,29 +101,28 @@ def test_code_that_is_ignored_stays(root):
     (root / ".gitignore").write_text("/results\n")
     (root / "deep" / ".gitignore").write_text("*\n")
     (root / ".git" / "info" / "exclude").write_text(".gitignore\n")
-    assert sources(root, []) == sorted(TRACKED)
+    write(root, ".snakemake/scripts/copy.py")  # Snakemake's own, which need not be ignored
+    assert sources(root, [], []) == sorted(TRACKED)
 
 
 def test_what_is_outside_is_named(root, tmp_path):
     write(tmp_path, "elsewhere/config.yaml")
-    outside = ["../elsewhere/config.yaml", str(tmp_path / "elsewhere" / "config.yaml")]
-    for path in outside:
-        assert told(root, "Snakefile", path) == (
-            f"../elsewhere/config.yaml cannot travel to RunPod; move it into {root}."
-        )
+    for path in ("../elsewhere/config.yaml", str(tmp_path / "elsewhere" / "config.yaml")):
+        sentence = f"../elsewhere/config.yaml cannot travel to RunPod; move it into {root}."
+        assert told(root, "Snakefile", path) == told(root, "Snakefile", config=[path]) == sentence
 
 
 def test_a_folder_of_a_repository_is_a_root_too(root):
     """Of the repository, what is in it travels."""
     write(root, "not asked for.py")
-    assert sources(root / "rules", ["a.smk"]) == ["a.smk"]
+    assert sources(root / "rules", ["a.smk"], []) == ["a.smk"]
     assert told(root / "rules", "../Snakefile").startswith("../Snakefile cannot travel")
 
 
 def test_submodules_travel(root, tmp_path):
     library = repository(tmp_path / "library", "code.py", "deep/more.py")
     git(root, "submodule", "add", str(library), "library")
-    assert sources(root, []) == sorted([*TRACKED, ".gitmodules", "library/code.py", "library/deep/more.py"])
+    assert sources(root, [], []) == sorted([*TRACKED, ".gitmodules", "library/code.py", "library/deep/more.py"])
 
 
 def test_conflicts_are_no_concern(root):
@@ -127,7 +135,7 @@ def test_conflicts_are_no_concern(root):
     git(root, "commit", "--all", "--message", "Ours")
     with pytest.raises(subprocess.CalledProcessError):
         git(root, "merge", "other")
-    assert sources(root, []) == sorted(TRACKED)
+    assert sources(root, [], []) == sorted(TRACKED)
 
 
 NAMES = [
@@ -146,12 +154,12 @@ NAMES = [
 def test_any_name_travels(tmp_path):
     names = [*NAMES, "folder/" + os.fsdecode(b"not UTF-8 \xe9.py")]
     root = repository(tmp_path / "a folder's $HOME", *names)
-    assert sources(root, []) == sources(root, names) == sorted(names)
+    assert sources(root, [], []) == sources(root, names, []) == sorted(names)
 
 
 def test_a_known_name_may_begin_with_dots(root):
     write(root, "..config.yaml", "...more/a.yaml")
-    assert sources(root, ["..config.yaml", "...more/a.yaml"]) == sorted([*TRACKED, "..config.yaml", "...more/a.yaml"])
+    assert sources(root, ["..config.yaml"], ["...more/a.yaml"]) == sorted([*TRACKED, "..config.yaml", "...more/a.yaml"])
 
 
 def test_without_a_repository_there_is_one_sentence(tmp_path):

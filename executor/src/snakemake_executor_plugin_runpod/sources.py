@@ -16,11 +16,11 @@ def sources(root: Path, known: Iterable[str], config: Iterable[str] = ()) -> lis
     does not ignore, and the `config` files.
 
     Raises:
-        RunpodError: `root` is not in a git repository; a known one is outside of `root`; or there is code that git
+        RunpodError: `root` is not in a git repository; one of the others is outside of it; or there is code that git
             neither tracks nor ignores, which a job might miss.
     """
     known, config = ({os.path.relpath(root / path, root) for path in paths} for paths in (known, config))
-    outside = sorted(path for path in known if path.split(os.sep)[0] == os.pardir)
+    outside = sorted(path for path in known | config if path.split(os.sep)[0] == os.pardir)
     if outside:
         raise RunpodError(f"{_some(outside)} cannot travel to RunPod; move it into {root}.")
     tracked = set(_git(root, "ls-files", "--cached", "--recurse-submodules"))
