@@ -98,9 +98,9 @@ def content_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def sent(front) -> list[str]:
-    """The paths of the files that were written."""
-    return [path.partition("?")[0] for method, path in front.requests if method == "PUT"]
+def sent(front) -> set[str]:
+    """The paths of the files that were written; rclone repeats what a server fails at, as rclone's own may."""
+    return {path.partition("?")[0] for method, path in front.requests if method == "PUT"}
 
 
 def told(server, call, *arguments) -> str:
