@@ -154,7 +154,7 @@ class Remote:
         told = sorted(item for item in os.environ.items() if item[0].startswith("RCLONE_"))
         asked = (self.address.partition("/")[0], *told)
         if asked not in _reached:
-            self.listing([])
+            self.listing(["anything"])  # of no name at all, rclone may wait for ever
             _reached.add(asked)
 
     @contextmanager
