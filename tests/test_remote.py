@@ -220,6 +220,16 @@ def test_what_is_missing_here_is_an_error(server, remote, folder):
     assert sentence.startswith(remote.address) and "gone" in sentence
 
 
+def test_no_file_is_none_at_all_and_not_all_of_them(remote, folder, tmp_path):
+    items = fill(folder, {"a": b"1"})
+    remote.push(folder, [])
+    assert remote.listing() == {}
+    remote.push(folder, ["a"])
+    remote.pull(tmp_path / "back", iter([]))
+    remote.delete([])
+    assert remote.listing([]) == {} and content_of(tmp_path / "back") == {} and remote.listing() == items
+
+
 def test_small_files_are_read_written_and_deleted(remote):
     assert remote.read("some/record.json") is None
     remote.write("some/record.json", b"{}")

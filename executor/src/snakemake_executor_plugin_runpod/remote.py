@@ -154,7 +154,7 @@ class Remote:
         told = sorted(item for item in os.environ.items() if item[0].startswith("RCLONE_"))
         asked = (self.address.partition("/")[0], *told)
         if asked not in _reached:
-            self.listing(["anything"])  # of no name at all, rclone may wait for ever
+            self.listing(["anything"])
             _reached.add(asked)
 
     @contextmanager
@@ -174,15 +174,16 @@ class Remote:
         )
         self._announce()
         with tempfile.TemporaryDirectory(prefix="rclone-", dir=_plain_folder()) as bench:
-            selection = []
+            selection, lines = [], [f"{_listed(file)}\n" for file in files or ()]
             if files is not None:
-                names = Path(bench, "files.txt")
-                names.write_text("".join(f"{_listed(file)}\n" for file in files))
-                selection = [f"--files-from-raw={names}"]
+                Path(bench, "files.txt").write_text("".join(lines))
+                selection = [f"--files-from-raw={bench}/files.txt"]
             if folder:
                 Path(bench, "folder").symlink_to(folder.absolute())
 
             def call(function: str, progress: Progress | None = None, to_local: bool = False, args: Iterable[str] = ()):
+                if files is not None and not lines:
+                    return []  # to rclone an empty list is no list: it would take all that is there, or never end
                 here, local = f"{self.address}/", f"{bench}/folder/"  # as folders, whatever they are
                 arguments = [*args, *_PATIENCE, *selection]
                 try:
