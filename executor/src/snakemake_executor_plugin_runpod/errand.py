@@ -32,8 +32,6 @@ FETCHING = "runpod-"
 """How folders of results that are being fetched begin, in .snakemake."""
 TRIES = 2
 """How often a job is submitted whose worker vanished without a word."""
-
-
 TRANSFERS = 30 * 60
 """Seconds that RunPod gives a worker beyond a job's own limit, for files: the worker must be the first to stop it, for
 only it can say so."""

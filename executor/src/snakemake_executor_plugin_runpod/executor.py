@@ -146,11 +146,11 @@ class Executor(RemoteExecutor):
 
     def _summary(self) -> str:
         try:
-            ended = [entry for entry in self._ledger if (entry.ended_at or 0) >= self._began]
+            seconds = sum(entry.seconds or 0 for entry in self._ledger if (entry.ended_at or 0) >= self._began)
+            spent = self._ledger.cost_since(self._began)
         except RunpodError as error:
             return f"RunPod: what it took is not known: {error}"
-        seconds = sum(entry.seconds or 0 for entry in ended)
-        cost = "unknown" if self._budget.price is None else f"{sum(entry.cost or 0 for entry in ended):.2f} USD"
+        cost = "unknown" if self._budget.price is None else f"{spent:.2f} USD"
         return f"RunPod took {seconds / 60:.1f} GPU minutes; cost: {cost}."
 
 
