@@ -159,7 +159,7 @@ def test_a_failed_job_brings_back_its_log_and_extras_but_no_outputs(desk, tmp_pa
     [
         ("touch made", 1, "The job ended well, but did not make out/a, b; see its log."),
         ("kill -KILL $$", 137, "The job was killed, probably because the worker's memory was used up."),
-        ("kill -HUP $$", 129, "The job failed with status 129; see its log."),
+        ("kill -USR1 $$", 138, "The job failed with status 138; see its log."),
     ],
 )
 def test_other_ways_to_fail(desk, command, status, sentence):
