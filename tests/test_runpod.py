@@ -231,13 +231,15 @@ def test_a_run_after_one_that_was_killed_takes_over(account: Site, gate):
     write(account.root / "pause.sh", f"grep -q ada results/*/one.txt || {{ {gate.script} }}\n")
     for _ in range(3):
         account.worker()
-    process = account.start("--profile", "runpod", "--config", "names=[ada, ben, cleo]")
+    all_three = "--profile", "runpod", "--config", "names=[ada, ben, cleo]"
+    process = account.start(*all_three)
     wait_until(lambda: list(account.s3.root.rglob("exit.json")) and len(account.runpod.requests) == 3)
     wait_until(lambda: sum(entry.state == "submitted" for entry in account.ledger()) >= 2)
     os.killpg(process.pid, signal.SIGKILL)
     account.finish(process)
     known = set(account.runpod.requests)
-    process = account.start("--profile", "runpod", "--rerun-incomplete", "--nolock", "--config", "names=[ada, ben]")
+    wanted = "results/ada/three.txt", "results/ben/three.txt"
+    process = account.start(*all_three, "--rerun-incomplete", "--nolock", "--", *wanted)
     wait_until(lambda: any(request.state == "CANCELLED" for request in account.runpod.requests.values()))
     gate.open()
     run = account.finish(process)

@@ -104,7 +104,7 @@ def until(condition, seconds: float = 60):
 
 
 def is_alive(pid: int) -> bool:
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, ProcessLookupError):
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     return False
 
@@ -520,7 +520,7 @@ def test_a_worker_that_is_told_to_go_stops_its_job_first(runpod, desk, server, t
     worker_, job = map(int, until(lambda: pids.exists() and pids.read_text()).split())
     os.kill(worker_, signal.SIGTERM)
     until(lambda: runpod.worker_status(name) is not None)
-    assert not is_alive(job)
+    until(lambda: not is_alive(job), 5)
     assert desk.exit() is None
     assert desk.exchange.log("one").startswith("begun\n")
     assert desk.left() == []
