@@ -47,6 +47,8 @@ if TRACKING["backend"] != "hmr2":
 RENDERING = CONFIG["render"]
 RENDER_GPUS = int(RENDERING["engine"] == "eevee" or RENDERING["engine"] == "cycles" and RENDERING["device"] != "cpu")
 TRACK_GPUS = int("hmr2" in TRACKING and TRACKING["hmr2"]["device"] != "cpu")
+# Whether bodies are fitted: to mediapipe's tracks, for hmr2 has bodies of its own.
+FITTING = CONFIG["body"]["fit"] and TRACKING["backend"] == "mediapipe"
 ANGLES = CONFIG["cameras"]
 RESULTS = CONFIG["results"]
 
@@ -118,6 +120,11 @@ def view(name):
     return f"{RESULTS}/{{character}}/{{camera_angle}}/{name}"
 
 
+def film(name):
+    """The pattern of a file of one video."""
+    return f"{RESULTS}/videos/{{video}}/{name}"
+
+
 def views_of(name):
     """Input function: that file of all views of the wildcards' character."""
     return lambda wildcards: [f"{RESULTS}/{wildcards.character}/{angle}/{name}" for angle in ANGLES]
@@ -138,11 +145,14 @@ def each_video(name):
     return [f"{RESULTS}/videos/{video}/{name}" for video in VIDEOS]
 
 
+OF_BODIES = ["body.npz", "body.json", "joint_angles.parquet"]
+
+
 def of_character(character):
     """All files that a complete run makes of a character, also those that only others are made of."""
     of_view = ["camera.json", "frames", "render.json", "ground_truth.parquet", "boxes.parquet", "tracks.parquet"]
     of_view += ["people.parquet", "tracking.json", "validation.json", "joints.parquet", "overlay.mp4"]
-    of_view += ["repaired.parquet"]
+    of_view += ["repaired.parquet", *([*OF_BODIES, "body_validation.json"] if FITTING else [])]
     return [
         *[f"{RESULTS}/{character}/{angle}/{name}" for name in of_view for angle in ANGLES],
         *[f"{RESULTS}/{character}/{name}" for name in ("ground_truth_check.json", "rig_bias.json")],
@@ -155,6 +165,7 @@ def of_character(character):
 def of_video(video):
     """All files that a complete run makes of a video."""
     names = ["tracks.parquet", "people.parquet", "tracking.json", "video.json", "overlay.mp4"]
+    names += OF_BODIES if FITTING else []
     return [f"{RESULTS}/videos/{video}/{name}" for name in names]
 
 

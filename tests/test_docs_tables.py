@@ -13,12 +13,16 @@ import pandas as pd
 import pytest
 import synthetic_person as person
 from characters import build_humanoid, write_blend
+from fitted import dancer, seen
 from s3 import serve
 from scripted import Film, Scripted, walker
 
 from pose_factory.blender import bounds, ground_truth, render, scene
 from pose_factory.blender.prepare import prepare
 from pose_factory.config import load
+from pose_factory.fitting.fitted import write_bodies
+from pose_factory.fitting.output import angle_table
+from pose_factory.fitting.output import report as fit_report
 from pose_factory.footage import Video
 from pose_factory.geometry.framing import frame_view
 from pose_factory.skeleton import JOINTS
@@ -26,6 +30,7 @@ from pose_factory.storage import inputs, results
 from pose_factory.tracking import output, session
 from pose_factory.tracking.people import PROVENANCES
 from pose_factory.tracking.views import fuse_views, fused_table, repair
+from pose_factory.validation import body_fit_report
 from pose_factory.validation.fusion_report import View, fusion_report
 from pose_factory.validation.ground_truth_check import check_character
 from pose_factory.validation.report import GAPS, error_by_azimuth, error_by_joint, pool, summarise, validate_view
@@ -86,7 +91,7 @@ def is_of(value, types: str) -> bool:
 def written(tmp_path_factory) -> dict[str, list]:
     """By file name: all that the code writes into it, for a small character and for synthetic people."""
     folder = tmp_path_factory.mktemp("character")
-    of_people = {**of_synthetic_people(), **of_tracking(), **of_fused_views()}
+    of_people = {**of_synthetic_people(), **of_tracking(), **of_fused_views(), **of_bodies()}
     return {**of_a_character(folder), **of_people, **of_a_video(folder), **of_a_remote(folder / "remote")}
 
 
@@ -205,6 +210,24 @@ def of_fused_views() -> dict[str, list]:
     }
 
 
+def of_bodies() -> dict[str, list]:
+    """Of a dancer, and of nobody; scored as if it were the walker."""
+    body, world, camera = dancer(frames=24), person.walk(24), person.camera(0)
+    tables = person.labels(world, camera), person.boxes(world, camera), person.tracks(world, camera)
+    (track_id,) = tables[2].track_id.unique()
+    cases = (({track_id: body}, {0: body}), ({track_id: body}, {}), ({}, {}))
+    return {
+        "joint_angles.parquet": [angle_table({3: body}), angle_table({})],
+        "body.json": [
+            fit_report({3: body}, {3: seen(body)}, JOINTS, (384, 384)),
+            fit_report({}, {}, JOINTS, (384, 384)),
+        ],
+        "body_validation.json": [
+            body_fit_report.score(bodies, *tables, JOINTS, camera, 24.0, true) for bodies, true in cases
+        ],
+    }
+
+
 FILES = sorted(re.findall(r"^## `(?:[^`]*/)?([a-z_]+\.(?:parquet|json))`$", DOCUMENT, re.MULTILINE))
 
 
@@ -231,3 +254,20 @@ def test_json_has_the_documented_keys(written, file):
     wrong = [(key, value) for key, value in found if not is_of(value, types[key])]
     assert wrong == []
     assert json.dumps(written[file], allow_nan=False)
+
+
+def test_arrays_are_the_documented_ones(tmp_path):
+    rows = re.findall(r"^\| `([a-z_]+)` \| (\w+) \| \(([^)]*)\) \|", DOCUMENT, re.MULTILINE)
+    body = dancer(frames=2)
+    counts = {"": (), "T,": (1,), "T, 6": (1, 6), "R,": (2,), "R, 3": (2, 3), "R, B, 3, 3": (2, 52, 3, 3)}
+    for bodies in ({3: body}, {}):
+        write_bodies(tmp_path / "body.npz", bodies, 24.0)
+        with np.load(tmp_path / "body.npz") as file:
+            found = [
+                (name, "str" if file[name].dtype.kind == "U" else str(file[name].dtype), file[name].shape)
+                for name in file
+            ]
+        expected = [(name, kind, counts[shape]) for name, kind, shape in rows]
+        if not bodies:
+            expected = [(name, kind, (0, *shape[1:]) if shape else ()) for name, kind, shape in expected]
+        assert sorted(found) == sorted(expected)

@@ -21,14 +21,15 @@ def after(*, rules: str = "", per_character: str = "", characters=CHARACTERS, an
     return jobs(rules, characters, angles) | jobs(per_character, characters) | SUMMARY
 
 
-TRACKED = after(rules="track validate overlay", per_character="fuse rig_bias contact_sheet")
-RENDERED = after(rules="render track validate overlay", per_character="fuse rig_bias contact_sheet")
+BODIES = jobs("fit_body validate_body", CHARACTERS, ANGLES)
+TRACKED = after(rules="track validate overlay", per_character="fuse rig_bias contact_sheet") | BODIES
+RENDERED = TRACKED | jobs("render", CHARACTERS, ANGLES)
 SCORED = after(rules="validate", per_character="contact_sheet")
-LABELLED = after(rules="ground_truth validate overlay", per_character="check_ground_truth fuse rig_bias contact_sheet")
-FRAMED = after(
-    rules="camera render ground_truth track validate overlay",
+LABELLED = after(
+    rules="ground_truth validate validate_body overlay",
     per_character="check_ground_truth fuse rig_bias contact_sheet",
 )
+FRAMED = RENDERED | LABELLED | jobs("camera", CHARACTERS, ANGLES)
 BOUNDED = FRAMED | jobs("bounds", CHARACTERS)
 PREPARED = BOUNDED | jobs("prepare", CHARACTERS)
 
@@ -107,6 +108,7 @@ def test_changed_code_makes_the_results_of_the_rules_that_run_it_stale(workflow,
         ("tracking.mediapipe.pose_confidence", 0.4, TRACKED),
         ("tracking.fill.predicted_limit", 10, TRACKED),
         ("tracking.hmr2.batch", 8, NOTHING),  # mediapipe tracks
+        ("body.fit", False, NOTHING),
         ("fusion.min_views", 3, jobs("fuse", CHARACTERS)),
         ("validation.thresholds.mpjpe_mm", 120, SCORED),
         ("validation.ground_truth.triangulation_mm", 2.0, LABELLED),
@@ -125,15 +127,15 @@ def test_a_backends_settings_count_where_it_tracks_and_mediapipes_where_hmr2_has
         (workflow.root / "models" / name).parent.mkdir(parents=True, exist_ok=True)
         (workflow.root / "models" / name).touch()
     workflow.change("tracking.backend", "hmr2")
-    assert workflow.plan() == TRACKED
+    assert workflow.plan() == TRACKED - BODIES  # it has bodies of its own
     touched = workflow.run("--cores", "2", "--touch")  # as if it had tracked
     assert touched.status == 0, touched.console
     assert workflow.plan() == NOTHING
     workflow.change("tracking.hmr2.batch", 8)
-    assert workflow.plan() == TRACKED
+    assert workflow.plan() == TRACKED - BODIES
     workflow.change("tracking.hmr2.batch", 16)
     workflow.change("tracking.mediapipe.pose_confidence", 0.4)
-    assert workflow.plan() == TRACKED
+    assert workflow.plan() == TRACKED - BODIES
 
 
 def test_the_same_settings_written_otherwise_make_nothing_stale(workflow):
@@ -188,10 +190,11 @@ def test_a_touched_character_of_the_same_content_is_not_made_again(workflow, sou
         ("doll/left/overlay.mp4", {"overlay doll left"}),
         ("dataset/summary.csv", SUMMARY),
         ("doll/left/repaired.parquet", {"fuse doll"}),
+        ("doll/left/body.npz", jobs("fit_body validate_body", ["doll"], ["left"])),
         ("doll/left/validation.json", {"validate doll left", "contact_sheet doll"} | SUMMARY),
         (
             "doll/left/tracks.parquet",
-            jobs("track validate overlay", ["doll"], ["left"])
+            jobs("track validate overlay fit_body validate_body", ["doll"], ["left"])
             | jobs("fuse rig_bias contact_sheet", ["doll"])
             | SUMMARY,
         ),

@@ -115,7 +115,16 @@ def test_a_film_gives_tracks_people_reports_and_an_overlay_of_its_own_length(tra
     folder = tracked.root / "results" / "videos" / video
     assert tracked.results(f"videos/{video}/*.*") == [
         f"videos/{video}/{name}"
-        for name in ("overlay.mp4", "people.parquet", "tracking.json", "tracks.parquet", "video.json")
+        for name in (
+            "body.json",
+            "body.npz",
+            "joint_angles.parquet",
+            "overlay.mp4",
+            "people.parquet",
+            "tracking.json",
+            "tracks.parquet",
+            "video.json",
+        )
     ]
     facts, report, tracks = (
         read(folder / name)
@@ -147,12 +156,12 @@ def test_a_film_is_tracked_again_where_it_or_the_tracking_changes_and_never_for_
     config = copy.config
     config["videos"]["nobody"] = str(other)
     copy.configure(config)
-    assert copy.plan() == jobs("track_video overlay_video", ["nobody"])
+    assert copy.plan() == jobs("track_video overlay_video fit_body_video", ["nobody"])
     config["videos"]["nobody"] = str(path)
     copy.configure(config | {"render": {"samples": 3}})
     assert copy.plan() == set()
     copy.change("tracking.mediapipe.pose_confidence", 0.4)
-    assert copy.plan() == jobs("track_video overlay_video", ["dance", "nobody"])
+    assert copy.plan() == jobs("track_video overlay_video fit_body_video", ["dance", "nobody"])
 
 
 def test_a_broken_film_is_one_sentence_and_stops_no_other(tracked, tmp_path):

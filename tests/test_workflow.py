@@ -43,6 +43,7 @@ TABLES = {
         **{"rotations": "object", "shape": "object"},
     },
 }
+PER_VIEW = "camera render ground_truth track validate overlay fit_body validate_body"
 TABLES["repaired.parquet"] = TABLES["tracks.parquet"] | {"schema": "repaired/1"}
 
 
@@ -52,6 +53,7 @@ TABLES["repaired.parquet"] = TABLES["tracks.parquet"] | {"schema": "repaired/1"}
 def test_a_run_makes_everything_and_nothing_unfinished(finished):
     per_view = ["camera.json", "frames", "render.json", *TABLES, "tracking.json"]
     per_view += ["joints.parquet", "validation.json", "overlay.mp4"]
+    per_view += ["body.npz", "body.json", "joint_angles.parquet", "body_validation.json"]
     per_character = ["character.blend", "character.json", "bounds.json", "ground_truth_check.json", "rig_bias.json"]
     per_character += ["fused.parquet", "fusion.json"]
     expected = [f"{view}/{name}" for view in VIEWS for name in per_view]
@@ -139,6 +141,7 @@ def test_every_job_leaves_a_log_and_a_benchmark(finished):
         assert {name: names.count(name) for name in names} == {
             **dict.fromkeys(["prepare", "bounds", "check_ground_truth", "fuse", "rig_bias", "contact_sheet"], 2),
             **dict.fromkeys(["camera", "render", "ground_truth", "track", "validate", "overlay"], 4),
+            **dict.fromkeys(["fit_body", "validate_body"], 4),
             "summarise": 1,
         }
 
@@ -151,7 +154,7 @@ def test_a_second_run_has_nothing_to_do(finished):
 
 
 def test_only_filters_characters_before_the_jobs_are_known(fresh):
-    per_view = jobs("camera render ground_truth track validate overlay", ["xbot"], ANGLES)
+    per_view = jobs(PER_VIEW, ["xbot"], ANGLES)
     per_character = jobs("prepare bounds check_ground_truth fuse rig_bias contact_sheet", ["xbot"])
     assert fresh.plan("--config", "only=[xbot]") == per_view | per_character | {"summarise"}
 
@@ -170,7 +173,7 @@ def test_the_summary_waits_for_the_check_of_the_labels_it_summarises(fresh):
 def test_another_camera_angle_leaves_the_bounds_and_the_other_views_alone(finished, tmp_path):
     workflow = finished.copy(tmp_path / "copy")
     workflow.change("cameras.angles.above", {"azimuth": 20, "elevation": 40})
-    of_new_view = jobs("camera render ground_truth track validate overlay", CHARACTERS, ["above"])
+    of_new_view = jobs(PER_VIEW, CHARACTERS, ["above"])
     of_all_views = jobs("check_ground_truth fuse rig_bias contact_sheet", CHARACTERS)
     assert workflow.plan() == of_new_view | of_all_views | {"summarise"}
 
@@ -239,9 +242,9 @@ def test_dag_draws_the_rules_and_the_jobs_coloured_by_what_would_run(finished, t
     drawn = {name: ElementTree.parse(review / name).getroot() for name in ("rulegraph.svg", "jobgraph.svg")}
     texts = {name: [element.text for element in svg.findall(".//{*}text")] for name, svg in drawn.items()}
     assert {"prepare", "render", "summarise"} <= set(texts["rulegraph.svg"])
-    assert "36 fresh" in texts["jobgraph.svg"] and "2 would run" in texts["jobgraph.svg"]
+    assert "44 fresh" in texts["jobgraph.svg"] and "2 would run" in texts["jobgraph.svg"]
     colours = [element.get("fill") for element in drawn["jobgraph.svg"].findall(".//{*}path")]
-    assert colours.count("#d7f0dc") >= 36 and colours.count("#ffe8b8") >= 2
+    assert colours.count("#d7f0dc") >= 44 and colours.count("#ffe8b8") >= 2
 
 
 # A wrong config is told before anything runs

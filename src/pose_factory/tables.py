@@ -44,6 +44,23 @@ PEOPLE = {
         "rotations": "rotation vectors, one after another; the first into camera axes, the others from the parent's",
     },
 }
+BODY = {
+    "schema": "body/1",
+    "body": "Anny (rig mixamo) without clothes, pose_factory.fitting.fitted",
+    "units": {"translation": "m", "rotations": "rotation matrices", "phenotype": "0..1"},
+    "frames_of_reference": {
+        "rotations": "each bone's turn away from the rest pose, in the rest pose's axes (Z up, facing -Y) as its parent"
+        " has turned them; the root's turns those axes into the camera's (x right, y down, z forward)",
+        "translation": "camera axes: the root bone's head, for the focal length that trackers assume"
+        " (pose_factory.tracking.camera)",
+    },
+}
+JOINT_ANGLES = {
+    "schema": "joint_angles/1",
+    "units": {"degrees": "degrees, 0 to 180"},
+    "degrees": "between two segments of the body, 0 when one goes on in the direction of the other"
+    " (pose_factory.geometry.joint_angles)",
+}
 JOINT_SCORES = {"schema": "joint_scores/2", "units": {"*_mm": "mm", "pixel_*": "px"}, "joints": JOINTS}
 SUMMARY = {
     "schema": "summary/2",

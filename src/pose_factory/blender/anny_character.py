@@ -6,11 +6,12 @@ import re
 
 import bpy
 import numpy as np
-from mathutils import Color, Matrix
+from mathutils import Color
 
 from pose_factory.blender import scene as scenes
+from pose_factory.blender.anny_rig import build_action, build_armature, build_mesh
 from pose_factory.bodies.anny_body import ZONES, Body, build_body
-from pose_factory.bodies.motion import Motion, animate
+from pose_factory.bodies.motion import animate
 from pose_factory.errors import PoseFactoryError
 
 DEFAULT_LOOK = {"skin": "#d8ac96", "top": "#4b81ad", "bottom": "#6f695f", "shoes": "#cdcac6", "hair": "#432f20"}
@@ -34,9 +35,9 @@ def build(spec: dict) -> None:
     body = build_body(spec["phenotype"])
     motion = animate(spec["motion"], body, spec["frames"], spec["fps"])
 
-    armature = _armature(body)
+    armature = build_armature(body)
     _mesh(body, armature, _material(look))
-    _action(body, motion, armature, spec["motion"])
+    build_action(body, motion, armature, spec["motion"], first=1)
     scenes.set_timing(spec["fps"], 1, spec["frames"])
     bpy.context.scene.frame_set(1)
 
@@ -56,47 +57,19 @@ def _check_keys(given: dict, valid: dict, what: str) -> None:
             raise PoseFactoryError(f"Unknown {what} setting {key!r}: {hint}valid ones are {', '.join(valid)}.")
 
 
-def _armature(body: Body) -> bpy.types.Object:
-    armature = bpy.data.objects.new("Armature", bpy.data.armatures.new("Armature"))
-    bpy.context.scene.collection.objects.link(armature)
-    bpy.context.view_layer.objects.active = armature
-    bpy.ops.object.mode_set(mode="EDIT")
-    bones = armature.data.edit_bones
-    for index, name in enumerate(body.bones):
-        bone = bones.new(name)
-        bone.head, bone.tail = body.heads[index], body.tails[index]
-        pose = np.eye(4)
-        pose[:3, :3], pose[:3, 3] = body.orientations[index], body.heads[index]
-        bone.matrix = Matrix(pose)
-        if body.parents[index] >= 0:
-            bone.parent = bones[body.bones[body.parents[index]]]
-    bpy.ops.object.mode_set(mode="OBJECT")
-    return armature
-
-
-def _mesh(body: Body, armature: bpy.types.Object, material: bpy.types.Material) -> bpy.types.Object:
-    mesh = bpy.data.meshes.new("Body")
-    mesh.from_pydata(body.vertices, [], body.faces)
-    mesh.shade_smooth()
-    mesh.materials.append(material)
+def _mesh(body: Body, armature: bpy.types.Object, material: bpy.types.Material) -> None:
+    """The body's mesh in its clothes, which knows where its landmarks are."""
+    skinned = build_mesh(body, armature)
+    skinned.data.materials.append(material)
     for zone in ZONES:
-        attribute = mesh.attributes.new(f"zone_{zone}", "FLOAT", "POINT")
+        attribute = skinned.data.attributes.new(f"zone_{zone}", "FLOAT", "POINT")
         attribute.data.foreach_set("value", body.zones[zone].astype(np.float32))
-    skinned = bpy.data.objects.new("Body", mesh)
-    bpy.context.scene.collection.objects.link(skinned)
-    skinned.parent = armature
-    for bone, name in enumerate(body.bones):
-        group = skinned.vertex_groups.new(name=name)
-        for vertex in np.flatnonzero(body.weights[:, bone]):
-            group.add([int(vertex)], body.weights[vertex, bone], "REPLACE")
-    skinned.modifiers.new("Armature", "ARMATURE").object = armature
     skinned["landmarks"] = json.dumps(
         {
             joint: {"vertices": vertices.tolist(), "weights": weights.tolist()}
             for joint, (vertices, weights) in body.landmarks.items()
         }
     )
-    return skinned
 
 
 def _material(look: dict[str, list[float]]) -> bpy.types.Material:
@@ -148,28 +121,3 @@ def _cover(nodes, links, kind: str, inside, below, above):
     links.new(below, first)
     second.default_value = above
     return output
-
-
-def _action(body: Body, motion: Motion, armature: bpy.types.Object, name: str) -> None:
-    """Key every bone's rotation, and the root's location, on frames 1..N, with straight lines between."""
-    action = bpy.data.actions.new(name)
-    slot = action.slots.new(id_type="OBJECT", name=armature.name)
-    channels = action.layers.new("Layer").strips.new(type="KEYFRAME").channelbag(slot, ensure=True)
-    animation = armature.animation_data_create()
-    animation.action, animation.action_slot = action, slot
-    location = (motion.root - body.heads[0]) @ body.orientations[0]
-    _keys(channels, f'pose.bones["{body.bones[0]}"].location', location)
-    for bone, bone_name in enumerate(body.bones):
-        armature.pose.bones[bone_name].rotation_mode = "QUATERNION"
-        _keys(channels, f'pose.bones["{bone_name}"].rotation_quaternion', motion.rotations[:, bone])
-
-
-def _keys(channels, path: str, values: np.ndarray) -> None:
-    frames = np.arange(1, len(values) + 1)
-    linear = bpy.types.Keyframe.bl_rna.properties["interpolation"].enum_items["LINEAR"].value
-    for component, column in enumerate(values.T):
-        curve = channels.fcurves.new(path, index=component)
-        curve.keyframe_points.add(len(frames))
-        curve.keyframe_points.foreach_set("co", np.stack([frames, column], axis=1).ravel())
-        curve.keyframe_points.foreach_set("interpolation", np.full(len(frames), linear))
-        curve.update()

@@ -31,7 +31,7 @@ class Body:
     vertices (V, 3); faces (F, 3) vertex indices, counter-clockwise seen from outside; bones: B names, parents first;
     parents (B,) indices, -1 for the root; heads, tails (B, 3); orientations (B, 3, 3), a bone's axes as columns, y from
     head to tail; weights (V, B) skin weights, rows sum to 1; zones {name: (V,)} the distance inside the zone's border,
-    negative outside; landmarks {joint: (indices (n,), weights (n,))}, weights sum to 1.
+    negative outside, none for a bare body; landmarks {joint: (indices (n,), weights (n,))}, weights sum to 1.
     """
 
     vertices: np.ndarray
@@ -96,6 +96,7 @@ def _check(phenotype: dict[str, float]) -> None:
 def dress(body: Body) -> Body:
     """The body with its clothes and hair given thickness: the skin under them smoothed and moved outwards, the toes
     hidden in a shoe."""
+    body = replace(body, zones=_zones(body, _segments()))
     neighbours = _neighbours(body)
     vertices = body.vertices
     for zone, times in {"top": 8, "bottom": 8}.items():
@@ -197,14 +198,9 @@ def _from_model(model, phenotype: dict[str, float]) -> Body:
     vertices, heads, tails = vertices - lift, heads - lift, tails - lift
     orientations = poses[:, :3, :3].copy()
     orientations[0] = _upright(tails[0] - heads[0])
-    weights = np.zeros((len(vertices), len(heads)))
-    np.add.at(
-        weights,
-        (np.arange(len(vertices))[:, None], model.vertex_bone_indices.numpy()),
-        model.vertex_bone_weights.numpy(),
-    )
-    landmarks = _landmarks(model, vertices, weights[:, model.bone_labels.index("mixamorig:Head")])
-    body = Body(
+    weights, landmarks = _skin()
+    top = int(np.argmax(np.where(weights[:, model.bone_labels.index("mixamorig:Head")] > 0.5, vertices[:, 2], -np.inf)))
+    return Body(
         vertices=vertices,
         faces=model.faces.numpy(),
         bones=list(model.bone_labels),
@@ -214,9 +210,8 @@ def _from_model(model, phenotype: dict[str, float]) -> Body:
         orientations=orientations,
         weights=weights,
         zones={},
-        landmarks=landmarks,
+        landmarks={**landmarks, "head_top": (np.array([top]), np.array([1.0]))},
     )
-    return replace(body, zones=_zones(body, _segments(model)))
 
 
 def _upright(direction: np.ndarray) -> np.ndarray:
@@ -228,22 +223,33 @@ def _upright(direction: np.ndarray) -> np.ndarray:
     return np.stack([np.cross(y, z), y, z], axis=1)
 
 
-def _landmarks(model, vertices, head_weight) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+@cache
+def _skin() -> tuple[np.ndarray, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Skin weights (V, B) and the face's landmarks, which are the same for every phenotype."""
     from anny.keypoints import KeypointsRegressor
 
-    regressor = KeypointsRegressor.coco(model, list(LANDMARKS))
-    found = {}
-    for joint, row in zip(LANDMARKS, regressor.regression_weights.numpy(), strict=True):
+    model = _model()
+    weights = np.zeros((len(model.template_vertices), len(model.bone_labels)))
+    np.add.at(
+        weights,
+        (np.arange(len(weights))[:, None], model.vertex_bone_indices.numpy()),
+        model.vertex_bone_weights.numpy(),
+    )
+    landmarks = {}
+    for joint, row in zip(
+        LANDMARKS, KeypointsRegressor.coco(model, list(LANDMARKS)).regression_weights.numpy(), strict=True
+    ):
         indices = np.flatnonzero(row > 1e-3 * row.max())  # thousands weigh nothing: a shift below 0.1 mm
-        found[joint] = indices, row[indices] / row[indices].sum()
-    top = int(np.argmax(np.where(head_weight > 0.5, vertices[:, 2], -np.inf)))
-    return {**found, "head_top": (np.array([top]), np.array([1.0]))}
+        landmarks[joint] = indices, row[indices] / row[indices].sum()
+    return weights, landmarks
 
 
-def _segments(model) -> dict[str, np.ndarray]:
+@cache
+def _segments() -> dict[str, np.ndarray]:
     """{segment: (V,) whether a vertex belongs to one of its faces}, from the segmentation map that anny ships."""
     from anny.face_segmentation import get_face_segmentation_mask
 
+    model = _model()
     faces = model.faces.numpy()
     parts = {
         "eyes": ["eye_back.L", "eye_front.L", "eye_back.R", "eye_front.R"],

@@ -398,7 +398,7 @@ class _Pose:
             )
         quaternions = Rotation.from_matrix(local.reshape(-1, 3, 3)).as_quat().reshape(*local.shape[:2], 4)
         planted = {side: foot.planted for side, foot in self.feet.items()}
-        return Motion(_continuous(quaternions[..., [3, 0, 1, 2]]), self.root, planted)
+        return Motion(continuous(quaternions[..., [3, 0, 1, 2]]), self.root, planted)
 
     def _point(self, bone: int, child: int, direction, hinge, rest_hinge) -> None:
         """Turn a bone so that its child lies along `direction` and its hinge axis comes to `hinge` (N, 3)."""
@@ -525,7 +525,7 @@ def _hermite(share, start, start_speed, end, end_speed) -> np.ndarray:
     )
 
 
-def _continuous(quaternions: np.ndarray) -> np.ndarray:
+def continuous(quaternions: np.ndarray) -> np.ndarray:
     """Quaternions (N, B, 4) with each bone's sign chosen to be nearest to the frame before."""
     dots = np.sum(quaternions[1:] * quaternions[:-1], axis=-1)
     signs = np.cumprod(np.where(dots < 0, -1.0, 1.0), axis=0)

@@ -1,0 +1,1 @@
+"""Fitted bodies as motions that other programs open."""
