@@ -1,5 +1,5 @@
 # Every target makes the environment first, which takes a moment when it is there. setup/setup.sh explains PYTHON and TORCH.
-.PHONY: demo test bench setup lint clean
+.PHONY: demo serve test bench setup lint clean
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHON TORCH
@@ -8,6 +8,10 @@ export PYTHON TORCH
 demo: setup
 	@set -o pipefail; snakemake --cores all --quiet host reason 2>&1 | .venv/bin/python setup/progress.py
 	@PYTHONPATH=src .venv/bin/python -m pose_factory.review.headline results/dataset/summary.parquet
+
+# Answer poses over HTTP, on http://127.0.0.1:5000 unless POSE_SERVICE_... say otherwise (docs/service.md).
+serve: setup
+	@PYTHONPATH=src exec .venv/bin/python -m pose_factory.service serve
 
 # Run the whole test suite.
 test: setup

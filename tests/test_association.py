@@ -284,6 +284,32 @@ def test_an_unconfirmed_person_may_not_be_missed():
     assert steps[4].died == [1] and ids(steps[5]) == [2]
 
 
+def test_time_without_an_image_is_a_miss_for_who_is_confirmed():
+    """As empty images are: to the cost of who comes back, and to how long they may be away."""
+    walk = [person(x=0.3 + 0.01 * i) for i in range(10)]
+    for gap, lives in ((5, True), (9, False)):
+        blind, looking = (Associator({**SETTINGS, "max_age": 8}) for _ in range(2))
+        for frame, somebody in enumerate(walk):
+            blind.step(frame, [somebody])
+            looking.step(frame, [somebody])
+        died = [blind.skip() for _ in range(gap)]
+        assert died == [looking.step(10 + index, []).died for index in range(gap)]
+        back = person(x=0.39 + 0.01 * (gap + 1))
+        assert blind.step(20, [back]) == looking.step(20, [back])
+        assert died == (gap * [[]] if lives else [*8 * [[]], [1]])
+
+
+def test_time_without_an_image_ends_nobody_who_is_not_confirmed_yet():
+    associator = Associator(SETTINGS)
+    for frame in range(6):
+        step = associator.step(frame, [person()])
+        assert ids(step) == [1] and associator.skip() == []
+    assert step.live[0].confirmed
+    assert ids(associator.step(9, [person(), person(x=0.1)])) == [1, 2]
+    assert associator.skip() == []
+    assert associator.step(11, [person()]).died == [2]
+
+
 def test_somebody_found_after_all_goes_on_as_if_detected():
     film = [[person(0.3 + 0.01 * frame), person(0.8)] for frame in range(10)]
     detected, recovered = (Associator({**SETTINGS, "past_lookback": 3}) for _ in range(2))

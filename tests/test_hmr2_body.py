@@ -74,6 +74,13 @@ def test_joints_are_where_bones_and_skin_are(model, limbs, bodies):
         np.testing.assert_allclose(own[INDEX["head_top"]], (hmr2_files.extra() @ skin)[13], atol=1e-5)
 
 
+def test_the_mesh_is_the_skin_about_the_hips(model, limbs, bodies):
+    for rotations, betas in zip(*bodies, strict=True):
+        bones, skin = forward_kinematics(model, rotations, betas)
+        np.testing.assert_allclose(limbs.mesh(rotations, betas), skin - bones[1:3].mean(axis=0), atol=1e-5)
+    np.testing.assert_array_equal(limbs.faces, model["f"])
+
+
 def test_the_rest_pose_is_the_right_way_round(limbs):
     joints, hips = limbs.assemble(np.tile(np.eye(3), (24, 1, 1)), np.zeros(10))
     np.testing.assert_allclose(hips, REST[1:3].mean(axis=0), atol=1e-6)

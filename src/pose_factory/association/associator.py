@@ -106,6 +106,17 @@ class Associator:
         live = [LiveTrack(track.track_id, track.confirmed, track.missed, _taken(track)) for track in self._tracks]
         return Step(frame, live, [track.track_id for track in born], died, confirmed)
 
+    def skip(self) -> list[int]:
+        """Let one unit of time pass without an image: a miss for whoever is confirmed, while the others wait for the
+        next image. The ids of tracks that are no longer live."""
+        for track in self._tracks:
+            track.missed += 1
+        died = [track.track_id for track in self._tracks if track.confirmed and self._is_over(track)]
+        self._tracks = [track for track in self._tracks if track.track_id not in died]
+        self._forecast(self._tracks)
+        self._time += 1
+        return died
+
     def found_after_all(self, track_id: int, detection: Detection) -> None:
         """Take a live track that was missed in the last image as seen there: by other means it was found, as
         `detection`. Raises ValueError where no live track has that id or where it was not missed."""

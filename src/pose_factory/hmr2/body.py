@@ -67,7 +67,7 @@ _AT_ONCE = 256
 
 
 class Body(torch.nn.Module):
-    """The joints of SMPL bodies."""
+    """The joints and meshes of SMPL bodies."""
 
     def __init__(self, model: dict[str, np.ndarray], extra: np.ndarray) -> None:
         """From the arrays of `read_model` and the regressor (19, 6890) of `read_regressor`."""
@@ -77,12 +77,12 @@ class Body(torch.nn.Module):
         self.register_buffer("_extra", torch.from_numpy(extra).float())
         self.register_buffer("_sources", torch.tensor([SOURCES[joint] for joint in JOINTS]))
 
-    def forward(self, rotations: torch.Tensor, betas: torch.Tensor) -> torch.Tensor:
-        """(N, 23, 3) canonical joints, metres, in camera axes and relative to SMPL's origin, of SMPL's rotations
-        (N, 24, 3, 3) and shape (N, 10)."""
+    def forward(self, rotations: torch.Tensor, betas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, 23, 3) canonical joints and (N, 6890, 3) vertices, metres, in camera axes and relative to SMPL's origin,
+        of SMPL's rotations (N, 24, 3, 3) and shape (N, 10)."""
         posed = self._smpl(betas=betas, global_orient=rotations[:, :1], body_pose=rotations[:, 1:])
         joints = torch.cat([posed.joints, self._extra @ posed.vertices], dim=1)
-        return joints[:, self._sources]
+        return joints[:, self._sources], posed.vertices
 
     def assemble(self, rotations: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(..., 23, 3) canonical joints relative to the midpoint of the hips, and that midpoint (..., 3) relative to
@@ -94,10 +94,23 @@ class Body(torch.nn.Module):
         for start in range(0, len(pose), _AT_ONCE):  # all 6890 vertices of so many bodies are in memory
             part = slice(start, start + _AT_ONCE)
             with torch.no_grad():
-                joints[part] = self(self._tensor(pose[part]), self._tensor(shape[part])).cpu().numpy()
+                joints[part] = self(self._tensor(pose[part]), self._tensor(shape[part]))[0].cpu().numpy()
         middle = joints[:, [JOINTS.index("left_hip"), JOINTS.index("right_hip")]].mean(axis=1)
         relative = (joints - middle[:, None]).reshape(*leading, len(JOINTS), 3)
         return relative, middle.reshape(*leading, 3)
+
+    def mesh(self, rotations: np.ndarray, betas: np.ndarray) -> np.ndarray:
+        """(6890, 3) vertices of one body relative to the midpoint of its hips, metres, camera axes, of rotations
+        (24, 3, 3) and shape (10,)."""
+        with torch.no_grad():
+            joints, vertices = self(self._tensor(rotations[None]), self._tensor(betas[None]))
+        middle = joints[0, [JOINTS.index("left_hip"), JOINTS.index("right_hip")]].mean(dim=0)
+        return (vertices[0] - middle).cpu().numpy()
+
+    @property
+    def faces(self) -> np.ndarray:
+        """(F, 3) the triangles of the mesh, as indices of its vertices."""
+        return np.asarray(self._smpl.faces)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(np.ascontiguousarray(array, dtype=np.float32), device=self._extra.device)

@@ -114,6 +114,15 @@ class Backend:
         """(..., 23, 3) joints of SMPL's rotations (..., 24, 3, 3) and shape (..., 10)."""
         return self._body.assemble(rotations, shape)[0]
 
+    def mesh(self, rotations: np.ndarray, shape: np.ndarray) -> np.ndarray:
+        """(6890, 3) SMPL's vertices of one pose, metres, camera axes, relative to the midpoint of the hips."""
+        return self._body.mesh(rotations, shape)
+
+    @property
+    def faces(self) -> np.ndarray:
+        """(F, 3) the mesh's triangles."""
+        return self._body.faces
+
     def _poses(self, people: Sequence[_Person]) -> list[Pose | None]:
         """The pose of each; None where the network says nothing that can be used, which is logged."""
         poses: list[Pose | None] = []

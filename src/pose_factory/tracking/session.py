@@ -79,13 +79,26 @@ class Follower:
         self._backend, self._settings, self._size = backend, settings, size
         self._associator = Associator(settings["association"], backend.predict_pose)
         self._seen: dict[int, deque[tuple[int, Pose]]] = {}
+        self._last: int | None = None
+
+    @property
+    def live(self) -> set[int]:
+        """The ids of those who are not given up."""
+        return set(self._seen)
 
     def step(self, frame: int, image: np.ndarray, found: Sequence[Pose]) -> list[Sighting]:
         """Everybody in one more image, in which the backend detected `found`. Who was missed is looked for and, if
-        need be, predicted in causal mode, and left out in batch mode."""
+        need be, predicted in causal mode, and left out in batch mode.
+
+        `frame` is larger than the last one. Numbers left out between them are images that nobody could look at: time
+        passes, and whoever counts is missed in them.
+        """
+        skipped = 0 if self._last is None else frame - self._last - 1
+        died = [track_id for _ in range(skipped) for track_id in self._associator.skip()]
         step = self._associator.step(frame, [describe(pose, *self._size) for pose in found])
-        for track_id in step.died:
+        for track_id in died + step.died:
             del self._seen[track_id]
+        self._last = frame
         sightings, missed = [], []
         for live in step.live:
             if live.detection is None:

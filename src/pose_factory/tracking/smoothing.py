@@ -5,7 +5,7 @@
 that it neither trembles at rest nor lags in motion. No library that we would depend on has it for rotations.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from pose_factory.errors import PoseFactoryError
 from pose_factory.tracking import camera
-from pose_factory.tracking.people import Pose, Track, bounds
+from pose_factory.tracking.people import Pose, Track, bounds, stack
 
 DEGREE = 3
 SPEED_CUTOFF = 1.0
@@ -43,24 +43,113 @@ def smooth(
         return track
     if not fps > 0:
         raise PoseFactoryError(f"A track filmed at {fps} frames a second cannot be smoothed; give its true rate.")
+    parts = _apart(track, size)
+    filtered = [values.copy() for values in parts]
+    steps = np.diff(track.frames)
+    for rows in np.split(np.arange(len(track)), np.flatnonzero(steps != step) + 1):
+        stretch = [values[rows] for values in parts]
+        if settings["filter"] == "savitzky_golay":
+            after = _savitzky_golay(stretch, settings["window_seconds"] * fps / step)
+        else:
+            one_euro = OneEuro(fps / step, settings["min_cutoff"], settings["beta"])
+            after = [np.stack(values) for values in zip(*map(one_euro, *stretch), strict=True)]
+        for values, new in zip(filtered, after, strict=True):
+            values[rows] = new
+    return _together(track, filtered, assemble, size)
+
+
+class LiveSmoother:
+    """One person smoothed with `one_euro` as they are followed, to what `smooth` would make of the same frames."""
+
+    def __init__(self, fps: float, settings: dict) -> None:
+        """`settings` is the config's `tracking.smoothing`, whose filter is one_euro; filmed at `fps` frame numbers a
+        second."""
+        self._filter = OneEuro(fps, settings["min_cutoff"], settings["beta"])
+        self._last: int | None = None
+
+    def step(
+        self,
+        frame: int,
+        pose: Pose,
+        assemble: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        size: tuple[int, int],
+    ) -> Pose:
+        """The pose of one more frame; if it is not the one after the last, the filter starts anew."""
+        if self._last is not None and frame != self._last + 1:
+            self._filter.restart()
+        self._last = frame
+        track = stack([frame], [pose], "")
+        filtered = self._filter(*(values[0] for values in _apart(track, size)))
+        return _together(track, [values[None] for values in filtered], assemble, size).pose(0)
+
+
+class OneEuro:
+    """The filter, told frame by frame; it remembers the last one alone."""
+
+    def __init__(self, rate: float, min_cutoff: float, beta: float) -> None:
+        """For `rate` frames a second; `min_cutoff` in Hz."""
+        self._rate, self._min_cutoff, self._beta = rate, min_cutoff, beta
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was; the next frame stays as it is."""
+        self._seen: list[np.ndarray] = []
+        self._new: list[np.ndarray] = []
+        self._turning, self._moving = 0.0, 0.0
+
+    def __call__(self, *parts: np.ndarray) -> list[np.ndarray]:
+        """Rotations (K, 3, 3), translation (3,) and other arrays, filtered. The others hardly move and have the lowest
+        cutoff throughout."""
+        self._new = self._follow(parts) if self._seen else list(parts)
+        self._seen = list(parts)
+        return self._new
+
+    def _follow(self, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+        rate, (rotations, translation, *others) = self._rate, parts
+        (last_rotations, last_translation, *_), (turned, moved, *before) = self._seen, self._new
+        slow, slowest = _gain(SPEED_CUTOFF, rate), _gain(self._min_cutoff, rate)
+        turn = Rotation.from_matrix(last_rotations.swapaxes(-1, -2) @ rotations).magnitude()
+        self._turning += slow * (turn * rate - self._turning)
+        self._moving += slow * ((translation - last_translation) * rate - self._moving)
+        lag = Rotation.from_matrix(turned.swapaxes(-1, -2) @ rotations).as_rotvec()
+        share = _gain(self._min_cutoff + self._beta * self._turning, rate)[:, None]
+        quick = _gain(self._min_cutoff + self._beta * np.abs(self._moving), rate)
+        return [
+            turned @ Rotation.from_rotvec(share * lag).as_matrix(),
+            moved + quick * (translation - moved),
+            *(old + slowest * (new - old) for old, new in zip(before, others, strict=True)),
+        ]
+
+
+def _apart(track: Track, size: tuple[int, int]) -> list[np.ndarray]:
+    """What is filtered of a track: rotations, translation, shape, and how far pixels and boxes are from where these put
+    them. Raises PoseFactoryError for values that are not finite."""
     for field in fields(Pose):
         if not np.isfinite(getattr(track, field.name)).all():
             raise PoseFactoryError(f"A track has a {field.name} that is not finite; leave those frames out first.")
-    changed = {name: getattr(track, name).copy() for name in ("rotations", "translation", "shape")}
     rest = track.pixels - camera.project(track.joints, track.translation, *size)
-    border = track.box - bounds(track.pixels)
-    steps = np.diff(track.frames)
-    for rows in np.split(np.arange(len(track)), np.flatnonzero(steps != step) + 1):
-        parts = [values[rows] for values in (*changed.values(), rest, border)]
-        if settings["filter"] == "savitzky_golay":
-            filtered = _savitzky_golay(parts, settings["window_seconds"] * fps / step)
-        else:
-            filtered = _one_euro(parts, fps / step, settings["min_cutoff"], settings["beta"])
-        for values, new in zip((*changed.values(), rest, border), filtered, strict=True):
-            values[rows] = new
-    joints = assemble(changed["rotations"], changed["shape"])
-    pixels = camera.project(joints, changed["translation"], *size) + rest
-    return replace(track, joints=joints, pixels=pixels, box=bounds(pixels) + border, **changed)
+    return [track.rotations, track.translation, track.shape, rest, track.box - bounds(track.pixels)]
+
+
+def _together(
+    track: Track,
+    parts: list[np.ndarray],
+    assemble: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    size: tuple[int, int],
+) -> Track:
+    """The track that `_apart` took apart, with other `parts`."""
+    rotations, translation, shape, rest, border = parts
+    joints = assemble(rotations, shape)
+    pixels = camera.project(joints, translation, *size) + rest
+    return replace(
+        track,
+        rotations=rotations,
+        translation=translation,
+        shape=shape,
+        joints=joints,
+        pixels=pixels,
+        box=bounds(pixels) + border,
+    )
 
 
 def _savitzky_golay(parts: list[np.ndarray], window: float) -> list[np.ndarray]:
@@ -76,26 +165,6 @@ def _savitzky_golay(parts: list[np.ndarray], window: float) -> list[np.ndarray]:
     u, _, vt = np.linalg.svd(filtered[0])
     u[..., -1] *= np.linalg.det(u @ vt)[..., None]
     return [u @ vt, *filtered[1:]]
-
-
-def _one_euro(parts: list[np.ndarray], rate: float, min_cutoff: float, beta: float) -> list[np.ndarray]:
-    """Rotations, translation and other arrays filtered from the first frame on, at `rate` Hz. The others hardly move
-    and have the lowest cutoff throughout."""
-    rotations, translation = parts[:2]
-    new = [values.copy() for values in parts]
-    turning, moving = np.zeros(rotations.shape[1]), np.zeros(3)
-    slow, slowest = _gain(SPEED_CUTOFF, rate), _gain(min_cutoff, rate)
-    for now in range(1, len(rotations)):
-        turn = Rotation.from_matrix(rotations[now - 1].swapaxes(-1, -2) @ rotations[now]).magnitude()
-        turning += slow * (turn * rate - turning)
-        moving += slow * ((translation[now] - translation[now - 1]) * rate - moving)
-        lag = Rotation.from_matrix(new[0][now - 1].swapaxes(-1, -2) @ rotations[now]).as_rotvec()
-        share = _gain(min_cutoff + beta * turning, rate)[:, None]
-        new[0][now] = new[0][now - 1] @ Rotation.from_rotvec(share * lag).as_matrix()
-        gains = [_gain(min_cutoff + beta * np.abs(moving), rate), *[slowest] * len(parts[2:])]
-        for values, seen, gain in zip(new[1:], parts[1:], gains, strict=True):
-            values[now] = values[now - 1] + gain * (seen[now] - values[now - 1])
-    return new
 
 
 def _gain(cutoff, rate: float):
