@@ -12,8 +12,9 @@ import pytest
 import requests
 from serving import PaperEngine, asked, encoded, paper_service, plain
 
-from pose_factory.service import Answer, Stats
+from pose_factory.service import Answer, Stats, gate
 from pose_factory.service import server as serverside
+from pose_factory.service.settings import Settings
 
 JSON = {"Content-Type": "application/json"}
 
@@ -248,6 +249,110 @@ def test_a_token_is_asked_for(engine):
             assert requests.get(url + path).status_code == 200
 
 
+def test_without_the_token_no_body_is_taken_in(engine):
+    """It is refused by its head, also where the client waits to be told to go on; what is sent all the same is thrown
+    away, so that the client gets to see why."""
+    head = b"POST /pose/video HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    with paper_service(engine, token="hush-hush") as (url, server):
+        for line in (
+            b"Content-Length: 99000000\r\n",
+            b"Transfer-Encoding: chunked\r\n",
+            b"Expect: 100-continue\r\nContent-Length: 99000000\r\n",
+        ):
+            assert exchange(url, head + line + b"\r\n").startswith(b"HTTP/1.1 401 ")
+        check_error(requests.post(url + "/pose/video", data=bytes(50_000_000)), 401)
+        check_error(requests.post(url + "//pose/hybrid", data=bytes(1_000_000)), 401)
+        reply = requests.head(url + "/metrics")
+        assert (reply.status_code, reply.content) == (401, b"")
+        assert not server.is_busy()
+
+
+def test_what_follows_a_refusal_is_no_request(engine):
+    """Neither the body of what was refused nor what comes after it."""
+    request = b"POST /pose/hybrid HTTP/1.1\r\nContent-Length: 9\r\n\r\n"
+    right = b"GET /metrics HTTP/1.1\r\nAuthorization: Bearer hush-hush\r\n\r\n"
+    with paper_service(engine, token="hush-hush") as (url, _):
+        assert exchange(url, request + right, right, pause=0.1).count(b"HTTP/1.1 ") == 1
+
+
+# Browsers
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:5000", 200),
+        ("localhost:5000", 200),
+        ("LocalHost", 200),
+        ("127.1.2.3", 200),
+        ("[::1]:5000", 200),
+        ("evil.example", 403),
+        ("evil.example:5000", 403),
+        ("localhost.evil.example", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("127.0.0.1, evil.example", 403),
+        ("localhost@evil.example", 403),
+        ("192.168.0.1", 403),
+        ("[::2]", 403),
+        ("[", 403),
+    ],
+)
+def test_on_loopback_it_has_no_other_name(host, status, url):
+    """So that a site that has its name resolved to this machine gets nothing."""
+    for path in ("/health", "/", "/metrics"):
+        reply = requests.get(url + path, headers={"Host": host})
+        if status == 403:
+            check_error(reply, 403)
+        else:
+            assert reply.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:5000", "Origin": "http://localhost:5000", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "localhost:5000", "Origin": "http://localhost:3000"}, 403),
+        ({"Host": "localhost:5000", "Origin": "http://localhost"}, 403),
+    ],
+)
+def test_pages_of_other_sites_get_nothing_done(headers, status, url, engine):
+    reply = requests.post(url + "/pose/hybrid", json=asked(plain()), headers=headers)
+    if status == 200:
+        assert reply.status_code == 200
+    else:
+        check_error(reply, 403)
+        check_error(requests.delete(url + "/jobs/x", headers=headers), 403)
+        check_error(requests.post(url + "/pose/video", files={"video": bytes(1_000_000)}, headers=headers), 403)
+    assert len(engine.requests) == (status == 200)
+
+
+def test_a_link_from_another_site_leads_to_the_page(url):
+    assert requests.get(url, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+
+
+def test_with_a_token_names_and_origins_do_not_matter(engine):
+    """For a browser sends it only if the page has it; and a proxy gives the service its own name."""
+    headers = {"Authorization": "Bearer hush-hush", "Host": "poses.example", "Origin": "https://other.example"}
+    with paper_service(engine, token="hush-hush") as (url, _):
+        assert requests.post(url + "/pose/hybrid", json=asked(plain()), headers=headers).status_code == 200
+        assert requests.get(url, headers={"Host": "poses.example"}).status_code == 200
+
+
+def test_on_other_addresses_it_may_have_any_name():
+    """Names that nobody here knows; and on loopback the one that it was given."""
+    settings = Settings.from_environment({"POSE_SERVICE_HOST": "Poses.example"})
+    gate.check(settings, False, "GET", "/", {"HOST": "elsewhere.example"})
+    gate.check(settings, True, "GET", "/", {"HOST": "poses.example:5000"})
+    with pytest.raises(gate.Refused):
+        gate.check(settings, True, "GET", "/", {"HOST": "elsewhere.example"})
+
+
 # Addresses
 
 
@@ -323,7 +428,7 @@ def exchange(url: str, *parts: bytes, pause: float = 0.0) -> bytes:
 
 
 def test_what_is_announced_as_huge_is_refused_before_it_comes(url):
-    head = b"POST /pose/hybrid HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /pose/hybrid HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     for line in (b"Content-Length: 99999999999\r\n", b"Expect: 100-continue\r\nContent-Length: 50000000\r\n"):
         status, _, rest = exchange(url, head + line + b"\r\n").partition(b"\r\n")
         assert status.startswith(b"HTTP/1.1 400 ")
@@ -412,7 +517,7 @@ def test_connections_that_drip_are_closed_and_others_are_served_meanwhile(engine
     """Slow loris: headers, bodies and chunks that never end, each sending a byte now and then."""
     monkeypatch.setattr(serverside, "PATIENCE", 2)
     monkeypatch.setattr(serverside, "IDLE", 4)
-    head = b"POST /pose/hybrid HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /pose/hybrid HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     starts = [
         b"",
         b"GET / HTTP/1.1\r\nX: ",

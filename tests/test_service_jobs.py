@@ -1,6 +1,7 @@
 """Films sent to the service, and what becomes of them, with an engine of paper."""
 
 import os
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ from serving import PaperEngine, paper_service
 
 from pose_factory.errors import PoseFactoryError
 from pose_factory.service import Full
+from pose_factory.service import server as serverside
 from pose_factory.service.jobs import Jobs
 
 FILM = b"a film" * 100_000
@@ -96,6 +98,39 @@ def test_there_are_so_many_films_and_no_more(url, engine):
     assert len(list(engine.films[0][0].parent.iterdir())) == 3
 
 
+def test_more_films_than_there_are_places_are_refused_as_they_come(engine, monkeypatch):
+    """Before their bodies are there; a place is free again when a client has left, or its film is taken in."""
+    monkeypatch.setattr(serverside, "UPLOADS", 2)
+    head = b"POST /pose/video HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    with paper_service(engine) as (url, server):
+        host, _, port = url.removeprefix("http://").partition(":")
+
+        def begin(line: bytes, part: bytes = b"") -> socket.socket:
+            connection = socket.create_connection((host, int(port)), timeout=20)
+            connection.sendall(head + line + b"\r\n\r\n" + part)
+            return connection
+
+        def wait_until_free(places: int) -> None:
+            until = time.monotonic() + 20
+            while server.places["/pose/video"]._value != places:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+
+        chunk = b"80000\r\n" + bytes(0x80000) + b"\r\n"
+        coming = [begin(b"Content-Length: 9000000"), begin(b"Transfer-Encoding: chunked", chunk)]
+        wait_until_free(0)
+        with begin(b"Content-Length: 9000000") as third:
+            answer = third.recv(65_536)
+            assert answer.startswith(b"HTTP/1.1 503 ") and b"\r\nRetry-After: " in answer
+        assert send(url).status_code == 503
+        assert requests.get(url + "/health").status_code == 200
+        coming[0].close()
+        wait_until_free(1)
+        assert send(url).status_code == send(url).status_code == 202
+        coming[1].close()
+        wait_until_free(2)
+
+
 def test_what_is_no_film(url, engine):
     for reply in (
         send(url, b""),
@@ -149,6 +184,15 @@ def test_results_are_kept_for_a_while(engine, upload):
         time.sleep(0.02)  # without anybody asking for it
     assert jobs.find(job.id) is None and not job.result.exists()
     assert jobs.find(running.id) is running
+    jobs.close()
+
+
+def test_nothing_is_forgotten_while_there_is_room(engine, upload):
+    jobs = Jobs(engine, 8, 60)
+    for number in range(12):
+        job = jobs.add(upload)
+        engine.films[-1][2].set_result(b"{}")
+        assert jobs.count() == min(number + 1, 8) and jobs.find(job.id).result.exists()
     jobs.close()
 
 

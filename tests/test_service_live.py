@@ -14,6 +14,7 @@ from pose_factory.skeleton import JOINTS
 from pose_factory.tracking.output import smoothly
 from pose_factory.tracking.people import DETECTED, PREDICTED, REDETECTED
 from pose_factory.tracking.session import follow
+from pose_factory.tracking.smoothing import smooth
 
 CAUSAL = {"mode": "causal", "smoothing": {"filter": "one_euro"}}
 SETTINGS = load({"characters": {"ada": {"anny": {}}}, "tracking": CAUSAL}, Path())["tracking"]
@@ -111,11 +112,13 @@ def test_a_gap_before_anybody_is_sure_ends_nobody():
     assert {s.track_id for s in live(Scripted([walker()], [set()]), frames=frames).values()} == {1}
 
 
-def test_smoothing_starts_anew_after_a_gap():
-    backend = Scripted([walker()], [set()])
-    sightings = live(backend, frames=[*range(1, 20), *range(25, 40)])
-    np.testing.assert_allclose(sightings[25].pose.joints, walker().joints[24], atol=1e-9)
-    assert not np.allclose(sightings[26].pose.joints, walker().joints[25], atol=1e-6)
+def test_every_second_frame_is_smoothed_as_a_film_of_which_every_second_was_taken():
+    backend, taken = Scripted([walker()], [set()]), range(1, 40, 2)
+    sightings = live(backend, frames=taken)
+    expected = smooth(walker(frames=taken), Film.fps, SETTINGS["smoothing"], backend.assemble, Film.size, step=2)
+    found = np.array([sightings[frame].pose.joints for frame in taken])
+    np.testing.assert_allclose(found, expected.joints, atol=1e-9)
+    assert not np.allclose(found, walker(frames=taken).joints, atol=1e-3)
 
 
 # What is remembered

@@ -23,6 +23,7 @@ from pose_factory.fitting.model import skeleton
 from pose_factory.fitting.prior import SHAPE, SHAPE_SPREAD
 from pose_factory.fitting.solver import (
     DEEPER,
+    NEAREST,
     Anchor,
     Belief,
     Normal,
@@ -59,6 +60,9 @@ FORGOTTEN = 0.5
 TURNING, MOVING = 4.0, 2.0
 """Radians and metres per second that a body moves at. A live fit expects no body to keep its speed: in depth, where
 little is seen of it, it would drift away."""
+BELIEVED = 4.0
+"""If the last pose fits a frame so many times worse than one that is read off it, as where a tracker takes the back for
+the front, it says nothing of it."""
 SMALLEST_PIXELS, SMALLEST_METRES = 1.0, 0.01
 """What is seen of a body is larger than this, or taken to be."""
 
@@ -124,28 +128,30 @@ class LiveFit:
             turning, moving = (1 / (speed * step) ** 2 for speed in (TURNING, MOVING))
             weight = np.concatenate([[moving] * 2, [moving / DEEPER**2], np.full(3 * len(free()), turning)])
             anchor = Anchor(State(self._last.turns, self._last.root, self._shape), weight)
-            begin = min((anchor.state, begin), key=lambda state: normal(state, given, known, Weights(), anchor).cost)
+            afresh, expected = (normal(each, given, known, Weights()).cost for each in (begin, anchor.state))
+            if expected > BELIEVED * afresh:
+                anchor = None
+            else:
+                begin = min((anchor.state, begin), key=lambda each: normal(each, given, known, Weights(), anchor).cost)
         iterations = LIVE_ITERATIONS if anchor else ITERATIONS
         state, equations = minimise(begin, given, known, Weights(), iterations, anchor)
-        self._last, self._frame = state, frame
         answer = fitted(track, state, given.focal, self._size)
         self._learn(equations, known, state)
+        self._last, self._frame = state, frame
         return answer
 
     def _learn(self, equations: Normal, known: Belief, state: State) -> None:
         _, information, gradient = eliminated(equations, np.zeros(1, bool))
         information = information - known.information
-        gradient = gradient - known.information @ (state.shape - known.mean)
+        gradient = gradient - known.information @ (state.shape - known.mean) - information @ state.shape
         keep = 1 - 1 / MEMORY
-        self._information = keep * self._information + information
-        self._gradient = keep * self._gradient + gradient - information @ state.shape
-        self._count += 1
-        if self._count & (self._count - 1) and self._count % MEMORY:
-            return
-        adult = _adult(min(self._count, MEMORY))
-        whole = self._information + adult.information
-        slope = whole @ self._shape + self._gradient - adult.information @ adult.mean
-        self._shape = self._shape + growth(whole, slope, self._shape)
+        information, gradient = keep * self._information + information, keep * self._gradient + gradient
+        count, shape = self._count + 1, self._shape
+        if not (count & (count - 1) and count % MEMORY):
+            adult = _adult(min(count, MEMORY))
+            whole = information + adult.information
+            shape = shape + growth(whole, whole @ shape + gradient - adult.information @ adult.mean, shape)
+        self._information, self._gradient, self._count, self._shape = information, gradient, count, shape
 
 
 def seen(track: Track, joints: Sequence[str], marks: Landmarks, fps: float, size: tuple[int, int]) -> Seen:
@@ -191,7 +197,8 @@ def fitted(track: Track, state: State, focal: float, size: tuple[int, int]) -> F
     rotations[:, body.rows] = state.turns
     points = body.pose(state.turns, body.points(state.phenotype)[0])[1][:, body.joints]
     placed = points + state.root[:, None]
-    pixels = focal * placed[..., :2] / placed[..., 2:] + np.array(size) / 2
+    depth = np.maximum(placed[..., 2:], NEAREST * state.root[:, None, 2:])
+    pixels = focal * placed[..., :2] / depth + np.array(size) / 2
     weights = np.ones(len(body.joints))
     translation = [camera.translation(*frame, weights, *size) for frame in zip(points, pixels, strict=True)]
     return FittedBody(track.frames, track.provenance, rotations, np.array(translation), state.phenotype)

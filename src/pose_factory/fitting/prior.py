@@ -20,7 +20,7 @@ AXES = ("bend", "twist", "side")
 SHAPE = np.array([0.5, 0.7, 0.5, 0.5, 0.4, 0.5, 0.0])
 SHAPE_SPREAD = np.array([0.3, 0.15, 0.2, 0.25, 0.12, 0.25, 0.07])
 SMALLEST, LARGEST = np.array([0, 0, 0, 0, 0, 0, -0.3]), np.array([1, 1, 1, 1, 1, 1, 0.3])
-"""An adult, 1.73 m tall give or take 0.13 m: MakeHuman's phenotypes, in the order of PHENOTYPES, and the logarithm of
+"""An adult, 1.67 m tall give or take 0.17 m: MakeHuman's phenotypes, in the order of PHENOTYPES, and the logarithm of
 how much larger than life the tracker's metres are. A tracker cannot see how large somebody is."""
 MIRROR = np.array([1.0, -1.0, -1.0])
 """An axis of rotation, as a mirror from left to right shows it."""
@@ -83,6 +83,8 @@ def _axes(body: Skeleton, rest: np.ndarray, name: str) -> np.ndarray:
         hinge = -left
     else:
         hinge = up if name == "LeftShoulder" else left
+    if "Left" not in name:
+        along = along * [0, 1, 1]  # Anny's head is a millimetre beside the middle
     along = along / np.linalg.norm(along)
     hinge = hinge - (hinge @ along) * along
     hinge = hinge / np.linalg.norm(hinge)

@@ -57,9 +57,8 @@ def _trunk(at: dict[str, np.ndarray]) -> np.ndarray:
 def _frame(along: np.ndarray, across: np.ndarray) -> np.ndarray:
     """(..., 3, 3) axes as columns: `across` made perpendicular to `along`, `along`, and their product."""
     y = _unit(along)
-    for spare in (np.zeros(3), 1e-6 * np.eye(3)[0], 1e-6 * np.eye(3)[1]):  # where across says nothing
-        x = across + spare
-        x = x - (x * y).sum(-1, keepdims=True) * y
+    for spare in 1e-6 * np.eye(3)[:2]:  # where across says nothing
+        x = across - (across * y).sum(-1, keepdims=True) * y
         across = np.where(np.linalg.norm(x, axis=-1, keepdims=True) > 1e-7, across, across + spare)
     x = _unit(across - (across * y).sum(-1, keepdims=True) * y)
     return np.stack([x, y, np.cross(x, y)], axis=-1)

@@ -10,9 +10,9 @@ import socket
 import sys
 import threading
 import time
-from datetime import UTC, datetime
 
 from pose_factory.errors import PoseFactoryError
+from pose_factory.service.logs import log_as_json
 from pose_factory.service.settings import Settings, unknown
 
 LAST_WORDS_SECONDS = 5
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT, then finish what is running, for as long as an answer may take; a second signal
     ends it at once. Raises PoseFactoryError where it cannot listen."""
-    _log_as_json()
+    log_as_json()
     stop = _stop_on_signals()
     listener = _listen(settings.host, settings.port)
     # here, so that the processes that track, which may begin by importing this file, do without
@@ -114,35 +114,6 @@ def _allow_files() -> None:
     most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-class _JsonLines(logging.Formatter):
-    """A record as one line of JSON, with what was given as `extra` beside the message."""
-
-    KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-
-    def format(self, record: logging.LogRecord) -> str:
-        import orjson
-
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **{key: value for key, value in vars(record).items() if key not in self.KNOWN},
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
-
-
-def _log_as_json() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_JsonLines())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.captureWarnings(True)
-    logging.getLogger("pose_factory").setLevel(logging.INFO)
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # requests that wait are no news
 
 
 if __name__ == "__main__":

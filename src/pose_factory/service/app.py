@@ -1,6 +1,5 @@
 """The service's HTTP side: routes, answers and errors. What an answer holds is the engine's business."""
 
-import hmac
 import logging
 import tempfile
 import threading
@@ -17,24 +16,20 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge, UnsupportedMediaType
 
 from pose_factory.service import Answer, Closing, Full, Request, incoming
+from pose_factory.service.gate import PAGE
 from pose_factory.service.incoming import BadInput
 from pose_factory.service.jobs import DONE, Job, Jobs
 from pose_factory.service.metrics import Metrics
-from pose_factory.service.server import BATCHES, UPLOADS
+from pose_factory.service.server import BATCHES, RETRY_SECONDS
 from pose_factory.service.settings import Settings
 
 if TYPE_CHECKING:  # which brings PyTorch
     from pose_factory.service.engine import Engine
 
-PAGE = Path(__file__).parent / "page"
 OPENAPI = Path(__file__).parent / "openapi.json"
-OPEN = ("health", "openapi", "page", "asset")
-"""Endpoints that need no token: they tell nothing, and the page has to ask for it."""
 PROBES = ("health", "metrics")
 """Endpoints that are asked all the time, so that their answers are no news."""
 UNKNOWN_JOB = "There is no such job; it may have been forgotten, as results are after a while."
-RETRY_SECONDS = 5
-"""When to come back to a service that shuts down or is taken up with batches or films."""
 POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -60,13 +55,9 @@ class _Request(flask.Request):
         return tempfile.NamedTemporaryFile(dir=_jobs().folder, suffix=".upload")
 
 
-class _Unauthorized(Exception):
-    """No token, or another."""
-
-
 def make_app(settings: Settings, engine: "Engine") -> Flask:
-    """The WSGI application that serves `engine`. Its `extensions` hold its `jobs`, to be closed when done, and its
-    `metrics`."""
+    """The WSGI application that serves `engine` to whoever server.Server lets in. Its `extensions` hold its `jobs`, to
+    be closed when done, and its `metrics`."""
     app = Flask(__name__, static_folder=None)
     app.request_class = _Request
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -84,7 +75,6 @@ def make_app(settings: Settings, engine: "Engine") -> Flask:
         "jobs": jobs,
         "metrics": Metrics(gauges),
         "batches": threading.BoundedSemaphore(BATCHES),
-        "uploads": threading.BoundedSemaphore(UPLOADS),
     }
     app.before_request(_begin)
     app.after_request(_finish)
@@ -92,7 +82,6 @@ def make_app(settings: Settings, engine: "Engine") -> Flask:
         BadInput: _bad_input,
         Full: _full,
         Closing: _closing,
-        _Unauthorized: _unauthorized,
         HTTPException: _http_error,
         Exception: _failure,
     }.items():
@@ -123,12 +112,6 @@ def make_app(settings: Settings, engine: "Engine") -> Flask:
 def _begin() -> None:
     g.began = time.perf_counter()
     g.noted = {}
-    token = current_app.extensions["settings"].token
-    if token is not None and flask.request.endpoint not in OPEN:
-        kind, _, given = flask.request.headers.get("Authorization", "").partition(" ")
-        # as bytes: compare_digest takes no other letters than ASCII's in text
-        if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
-            raise _Unauthorized
 
 
 def _finish(response: Response) -> Response:
@@ -170,12 +153,6 @@ def _closing(error: Closing) -> Response:
     return _refuse(503, str(error), retry_after=RETRY_SECONDS)
 
 
-def _unauthorized(_: _Unauthorized) -> Response:
-    response = _refuse(401, "This service asks for a token: send the header Authorization: Bearer TOKEN.")
-    response.headers["WWW-Authenticate"] = "Bearer"
-    return response
-
-
 def _http_error(error: HTTPException) -> Response:
     """What Flask raises itself, and we for the cases that it has a name for."""
     if isinstance(error, RequestEntityTooLarge):  # of a multipart body, whose fields it counts
@@ -208,7 +185,7 @@ def _pose() -> Response:
 
 def _batch() -> Response:
     began = time.perf_counter()
-    with _place("batches", "batches"):
+    with _place_for_a_batch():
         bodies, statuses = [], []
         for item in _read(incoming.batch):
             body, status = _entry(item, not any(status == 200 for status in statuses))
@@ -248,8 +225,7 @@ def _video() -> Response:
         raise UnsupportedMediaType("Send the film as multipart/form-data, in the field `video`.")
     jobs = _jobs()
     jobs.check_room()
-    with _place("uploads", "films being sent"):
-        film = flask.request.files.get("video")
+    film = flask.request.files.get("video")
     if film is None:
         raise BadInput("video is missing; send the film as the file `video` of a multipart form.")
     film.stream.flush()
@@ -337,11 +313,11 @@ def _answer(request: Request) -> Response:
 
 
 @contextmanager
-def _place(kind: str, what: str) -> Iterator[None]:
-    """One of the few places for what takes much memory. Raises Full where none is free."""
-    places: threading.BoundedSemaphore = current_app.extensions[kind]
+def _place_for_a_batch() -> Iterator[None]:
+    """One of the few, for their answers take much memory. Raises Full where none is free."""
+    places: threading.BoundedSemaphore = current_app.extensions["batches"]
     if not places.acquire(blocking=False):
-        raise Full(f"There are too many {what} at the moment; try again in {RETRY_SECONDS} seconds.", RETRY_SECONDS)
+        raise Full(f"There are too many batches at the moment; try again in {RETRY_SECONDS} seconds.", RETRY_SECONDS)
     try:
         yield
     finally:

@@ -251,26 +251,35 @@ class Engine:
         """Keep one worker process going."""
         delay = RELOAD[0]
         while not self._ended:
-            process = Process(SERVE, self._settings)
-            with self._changed:
-                self._started += 1
-                self._processes[number] = process
-                if self._ended:
-                    process.kill()
-            trouble = self._load(number, process)
-            if trouble:
-                log.error("%s", trouble)
-                with self._changed:
-                    self._trouble, self._delay = trouble, delay
-                    self._changed.wait_for(lambda: self._ended, delay)
-                delay = min(2 * delay, RELOAD[1])
-            else:
+            trouble = self._employ(number)
+            if not trouble:
                 delay = RELOAD[0]
-                self._serve(process)
+                continue
+            log.error("%s", trouble)
             with self._changed:
-                self._devices.pop(number, None)
-            process.kill()
-            process.join()
+                self._trouble, self._delay = trouble, delay
+                self._changed.wait_for(lambda: self._ended, delay)
+            delay = min(2 * delay, RELOAD[1])
+
+    def _employ(self, number: int) -> str:
+        """One worker process, from its start to its end; the reason, if it never came to answer anything."""
+        try:
+            process = Process(SERVE, self._settings)
+        except OSError as error:
+            return f"No process can be started: {error.strerror or error}."
+        with self._changed:
+            self._started += 1
+            self._processes[number] = process
+            if self._ended:
+                process.kill()
+        trouble = self._load(number, process)
+        if not trouble:
+            self._serve(process)
+        with self._changed:
+            self._devices.pop(number, None)
+        process.kill()
+        process.join()
+        return trouble
 
     def _load(self, number: int, process: Process) -> str:
         """Wait until the process has loaded the model; if it has not, the reason."""
@@ -381,7 +390,10 @@ class Engine:
 
     def _track_film(self, film: _Film) -> bytes | PoseFactoryError:
         """The film's result, or why there is none."""
-        process = Process(TRACK_FILM, self._settings, film.path)
+        try:
+            process = Process(TRACK_FILM, self._settings, film.path)
+        except OSError as error:
+            return PoseFactoryError(f"No process can be started: {error.strerror or error}; send the film again.")
         with self._changed:
             film.process = process
             if self._ended or film.given_up:

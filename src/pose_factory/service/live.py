@@ -1,5 +1,5 @@
 """One session's person, live: followed, smoothed and given a body from image to image, with all that is remembered in
-between as a few dozen kilobytes that any process of the service can go on from."""
+between as bytes that any process of the service can go on from: some 80 kB for each person who is followed."""
 
 import hashlib
 import io
@@ -31,11 +31,14 @@ class LiveTracker:
         self._smoothers: dict[int, LiveSmoother] = {}
         self._times_seen: dict[int, int] = {}
         self._main: int | None = None
+        self._frame: int | None = None
         self._fit: LiveFit | None = None
 
     def step(self, frame: int, image: np.ndarray, found: Sequence[Pose]) -> Sighting | None:
         """The person in one more image, in which the backend detected `found`; None where nobody is known. `frame` is
         larger than the last one, and numbers left out are images that nobody could look at."""
+        step = 1 if self._frame is None else frame - self._frame
+        self._frame = frame
         sightings = {sighting.track_id: sighting for sighting in self._follower.step(frame, image, found)}
         for track_id in self._times_seen.keys() - self._follower.live:
             del self._times_seen[track_id]
@@ -43,7 +46,7 @@ class LiveTracker:
         for track_id, sighting in sightings.items():
             seen = sighting.provenance in (DETECTED, REDETECTED)
             self._times_seen[track_id] = self._times_seen.get(track_id, 0) + seen
-            sightings[track_id] = self._smoothed(sighting)
+            sightings[track_id] = self._smoothed(sighting, step)
         if sightings and self._main not in sightings:
             self._main = max(sightings, key=lambda track_id: (self._times_seen[track_id], -track_id))
             self._fit = None
@@ -70,13 +73,14 @@ class LiveTracker:
         """The tracker that `freeze` gave, with these in the place of its own."""
         return _Unpickler(io.BytesIO(frozen), cls._shared(backend, settings)).load()
 
-    def _smoothed(self, sighting: Sighting) -> Sighting:
+    def _smoothed(self, sighting: Sighting, step: int) -> Sighting:
         if self._settings["smoothing"]["filter"] == "none":
             return sighting
         smoother = self._smoothers.get(sighting.track_id)
         if smoother is None:
             smoother = self._smoothers[sighting.track_id] = LiveSmoother(self._fps, self._settings["smoothing"])
-        return replace(sighting, pose=smoother.step(sighting.frame, sighting.pose, self._backend.assemble, self._size))
+        pose = smoother.step(sighting.frame, sighting.pose, self._backend.assemble, self._size, step)
+        return replace(sighting, pose=pose)
 
     @staticmethod
     def _shared(backend: Backend, settings: dict) -> dict[str, Any]:
@@ -138,16 +142,16 @@ class Memory:
 
 def turn(memory: Memory | None, number: int, digest: bytes, size: tuple[int, int], named: bool, patience: int) -> Turn:
     """What the frame is to a session; `named` unless it is the default one, on which a step back starts a new sequence.
-    So does, on any, a frame of another size, and a gap of more than `patience` frames."""
+    So does, on any, a next frame of another size, and a gap of more than `patience` frames."""
     if memory is None:
         return Turn.FIRST
     if (number, digest) == (memory.number, memory.digest):
         return Turn.REPEAT
-    if number == 0 or size != memory.size or number > memory.number + 1 + patience:
+    if number == 0 or number > memory.number + 1 + patience:
         return Turn.FIRST
-    if number > memory.number:
-        return Turn.NEXT
-    return Turn.LATE if named else Turn.FIRST
+    if number <= memory.number and named:
+        return Turn.LATE
+    return Turn.NEXT if number > memory.number and size == memory.size else Turn.FIRST
 
 
 def digest(file: bytes) -> bytes:

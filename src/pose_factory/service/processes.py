@@ -16,6 +16,8 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
+from pose_factory.service.logs import log_as_json
+
 STARTED, READY, PROGRESS, DONE, FAILED = "started", "ready", "progress", "done", "failed"
 """What processes tell, in pairs of one of these and what belongs to it."""
 
@@ -90,6 +92,7 @@ def _variable(name: str, value: str) -> Iterator[None]:
 def _run(target: str, connection: Connection, args: tuple) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    log_as_json()
     module, name = target.split(":")
     try:
         getattr(import_module(module), name)(connection, *args)

@@ -4,6 +4,7 @@ what comes with each request; one that tracks a film lives as long as that takes
 import logging
 import os
 import pickle
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +34,10 @@ from pose_factory.tracking.session import Sighting, follow
 
 BODIES = {"mediapipe": "anny", "hmr2": "smpl"}
 """Whose body each backend's answers have."""
+PEOPLE = 10
+"""So many people are followed in a session, the surest in each image: all that is known of one is remembered."""
+SIGN_SECONDS = 60.0
+"""A film's process gives a sign of life so often, also where there is no progress to tell of."""
 KINDNESS = 10
 """By how much a film's process is nicer than those that answer frames."""
 
@@ -69,7 +74,8 @@ def track_film(connection: Connection, settings: Settings, path: Path) -> None:
     """
     os.nice(KINDNESS)
     try:
-        result = _film(settings, path, lambda *counts: connection.send((PROGRESS, counts)))
+        with _signs_of_life(connection) as progress:
+            result = _film(settings, path, progress)
     except PoseFactoryError as error:
         connection.send((FAILED, str(error).replace(str(path), "The film")))  # which is a temporary file's
         return
@@ -85,7 +91,8 @@ class Model:
 
     def __init__(self, settings: Settings) -> None:
         """Raises PoseFactoryError where something is missing."""
-        self._settings = settings.tracking
+        # Whoever is answered has a pose until they are given up; the limit is for those who come and go in a film.
+        self._settings = settings.tracking | {"fill": settings.tracking["fill"] | {"predicted_limit": None}}
         self._backend = make_backend(settings.tracking, _limit_threads(settings.workers))
         self._triangles = answers.faces(_triangles(self._backend))
         self._name = _name(settings)
@@ -118,7 +125,7 @@ class Model:
     ) -> tuple[Answer, bytes | None]:
         size = image.shape[1], image.shape[0]
         with stages("detect"):
-            (found,) = self._backend.detect([image])
+            found = self._backend.detect([image])[0][:PEOPLE]
         with stages("follow"):
             memory: Memory | None = pickle.loads(state) if state else None
             mark = digest(request.image)
@@ -167,6 +174,31 @@ class Stages:
             yield
         finally:
             self.seconds[name] = time.perf_counter() - start
+
+
+@contextmanager
+def _signs_of_life(connection: Connection) -> Iterator[Callable[[int, int | None], None]]:
+    """Something to tell PROGRESS with, which is also told again every SIGN_SECONDS, as long as Python runs here."""
+    lock, over, last = threading.Lock(), threading.Event(), (0, None)
+
+    def tell(*counts: int | None) -> None:
+        nonlocal last
+        with lock:
+            last = counts or last
+            connection.send((PROGRESS, last))
+
+    def repeat() -> None:
+        with suppress(OSError):  # whoever listened is gone
+            while not over.wait(SIGN_SECONDS):
+                tell()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield tell
+    finally:
+        over.set()
+        thread.join()
 
 
 class _Counted:

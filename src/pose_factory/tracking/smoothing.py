@@ -64,6 +64,7 @@ class LiveSmoother:
     def __init__(self, fps: float, settings: dict) -> None:
         """`settings` is the config's `tracking.smoothing`, whose filter is one_euro; filmed at `fps` frame numbers a
         second."""
+        self._fps = fps
         self._filter = OneEuro(fps, settings["min_cutoff"], settings["beta"])
         self._last: int | None = None
 
@@ -73,11 +74,14 @@ class LiveSmoother:
         pose: Pose,
         assemble: Callable[[np.ndarray, np.ndarray], np.ndarray],
         size: tuple[int, int],
+        step: int = 1,
     ) -> Pose:
-        """The pose of one more frame; if it is not the one after the last, the filter starts anew."""
-        if self._last is not None and frame != self._last + 1:
+        """The pose of one more frame, whose number is `step` above that of the image before it; the filter starts anew
+        for somebody who had no pose there."""
+        if self._last is not None and frame != self._last + step:
             self._filter.restart()
         self._last = frame
+        self._filter.rate = self._fps / step
         track = stack([frame], [pose], "")
         filtered = self._filter(*(values[0] for values in _apart(track, size)))
         return _together(track, [values[None] for values in filtered], assemble, size).pose(0)
@@ -87,8 +91,8 @@ class OneEuro:
     """The filter, told frame by frame; it remembers the last one alone."""
 
     def __init__(self, rate: float, min_cutoff: float, beta: float) -> None:
-        """For `rate` frames a second; `min_cutoff` in Hz."""
-        self._rate, self._min_cutoff, self._beta = rate, min_cutoff, beta
+        """For `rate` frames a second, which may be changed from frame to frame; `min_cutoff` in Hz."""
+        self.rate, self._min_cutoff, self._beta = rate, min_cutoff, beta
         self.restart()
 
     def restart(self) -> None:
@@ -105,7 +109,7 @@ class OneEuro:
         return self._new
 
     def _follow(self, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
-        rate, (rotations, translation, *others) = self._rate, parts
+        rate, (rotations, translation, *others) = self.rate, parts
         (last_rotations, last_translation, *_), (turned, moved, *before) = self._seen, self._new
         slow, slowest = _gain(SPEED_CUTOFF, rate), _gain(self._min_cutoff, rate)
         turn = Rotation.from_matrix(last_rotations.swapaxes(-1, -2) @ rotations).magnitude()
