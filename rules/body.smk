@@ -75,9 +75,12 @@ rule export_motion:
     input:
         rules.fit_body.output.body,
     output:
-        view("motion{track,(_[0-9]+)?}.{format,bvh|glb|fbx}"),
+        view("motion{track}.{format}"),
     log:
         view("logs/export_motion{track}_{format}.log"),
+    wildcard_constraints:  # not among the output's, whose "?" a storage provider takes for a query
+        track="(_[0-9]+)?",
+        format="bvh|glb|fbx",
     localrule: True  # for who asks for it, and done in seconds
     conda:
         "../envs/blender.yaml"
@@ -91,6 +94,6 @@ use rule export_motion as export_motion_video with:
     input:
         rules.fit_body_video.output.body,
     output:
-        film("motion{track,(_[0-9]+)?}.{format,bvh|glb|fbx}"),
+        film("motion{track}.{format}"),
     log:
         film("logs/export_motion{track}_{format}.log"),
