@@ -209,8 +209,16 @@ def test_runpod_that_stays_away_ends_the_job_alone(account: Site, gate):
     assert not account.runpod.pending()
 
 
+@pytest.fixture
+def hangups_heeded():
+    """Also where the tests were started with nohup, whose way with SIGHUP all processes inherit."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_stopping_leaves_nothing_running(account: Site, gate, end):
+def test_stopping_leaves_nothing_running(account: Site, gate, hangups_heeded, end):
     account.worker()
     process = account.start("--profile", "runpod")
     gate.wait_for_job()
