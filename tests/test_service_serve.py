@@ -300,7 +300,8 @@ def test_the_command_is_what_the_package_installs():
 
 
 def test_make_serve_starts_it():
-    done = subprocess.run(["make", "--dry-run", "serve"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    command = ["make", "--no-print-directory", "--dry-run", "serve"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1].endswith("python -m pose_factory.service serve")
 
 
