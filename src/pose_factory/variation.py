@@ -20,8 +20,9 @@ light."""
 SHAPES = ("box", "cylinder", "sphere")
 PATTERNS = ("clouds", "cells", "stripes", "swirls")
 """Of the background `texture`."""
-DEPTH = (0.45, 0.9)
-"""Where occluders stand, as fractions of the way from the camera to the nearest point of the motion."""
+ACROSS, UP, DEPTH = (0.25, 0.75), (0.1, 0.9), (0.45, 0.9)
+"""Where occluders are: in the box around the motion, away from its edges, where it seldom is; and as fractions of the
+way from the camera to its nearest point."""
 
 _COLOURS = {  # ranges of hue, saturation and value (HSV of sRGB); grounds are never as bright or loud as a wall may be
     "plain": ((0.0, 1.0), (0.0, 0.6), (0.2, 0.9)),
@@ -144,8 +145,8 @@ def _occluders(of_view: _Draw, settings: dict) -> list[dict]:
             "shape": of_view.one_of(f"{name} shape", SHAPES),
             "colour": of_view.colour(f"{name} colour", "occluder"),
             "size": of_view.between(f"{name} size", settings["size"]),
-            "across": of_view.unit(f"{name} across"),
-            "up": of_view.unit(f"{name} up"),
+            "across": of_view.between(f"{name} across", ACROSS),
+            "up": of_view.between(f"{name} up", UP),
             "depth": of_view.between(f"{name} depth", DEPTH),
             "stands": of_view.unit(f"{name} stands") < 0.5,
             "turn": [of_view.between(f"{name} turn {axis}", (0, 360)) for axis in "xyz"],

@@ -15,7 +15,7 @@ def place(drawn: list[dict], points: np.ndarray, camera: Camera) -> list[dict]:
     """What `variation.draw` drew as occluders, in the world before `camera`.
 
     `points` (N, 3), metres, are the corners of the motion's hull. In the picture, an occluder's middle lies at `across`
-    (0 left, 1 right) and `up` (0 below, 1 above) of the box around the motion, and it is as wide as `size` of the longer
+    (0 left, 1 right) and `up` (0 below, 1 above) of the box around the motion, and its width is `size` of the longer
     side of that box. One that stands reaches from the floor up to there. One that would have to stand within the motion
     or below the floor floats; one for which there is no room before the motion at all is left out.
 
