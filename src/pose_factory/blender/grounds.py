@@ -11,12 +11,13 @@ from pose_factory.blender.colours import linear
 
 FLOOR = 0.45
 WIDER = 2.5
-"""How much further floors with a pattern reach, which would look like rugs."""
+"""How much further a floor reaches that is not grey before grey, and would look like a rug or a spot."""
 
 
-def floor(centre: Vector, radius: float, ground: dict) -> bpy.types.Object:
-    """A disc that takes the body's shadow and fades out before its edge; `ground` is what was drawn for the view."""
-    radius *= 1.0 if ground["kind"] == "plain" else WIDER
+def floor(centre: Vector, radius: float, variation: dict) -> bpy.types.Object:
+    """A disc that takes the body's shadow and fades out before its edge; `variation` is what was drawn for the view."""
+    ground, background = variation["ground"], variation["background"]
+    radius *= 1.0 if (ground["kind"], background["kind"]) == ("plain", "gradient") else WIDER
     steps = np.linspace(0, 2 * math.pi, 64, endpoint=False)
     mesh = bpy.data.meshes.new("Floor")
     corners = np.stack([radius * np.cos(steps), radius * np.sin(steps), np.zeros_like(steps)], axis=1)

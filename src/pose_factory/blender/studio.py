@@ -32,7 +32,7 @@ def build(target: np.ndarray, size: float, variation: dict = OFF, picture: backg
     scene = bpy.context.scene
     if scene.camera.location.z > 0:  # from below, the floor would hide the body
         centre = Vector((target[0], target[1], 0))
-        scene.collection.objects.link(grounds.floor(centre, size, variation["ground"]))
+        scene.collection.objects.link(grounds.floor(centre, size, variation))
     for name, azimuth, elevation, strength, diameter, tint in _lamps(variation["light"]):
         data = bpy.data.lights.new(name, "SUN")
         data.energy, data.angle, data.color = strength, math.radians(diameter), tint
