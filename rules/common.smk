@@ -21,6 +21,7 @@ from pose_factory.errors import PoseFactoryError
 from pose_factory.hmr2 import models
 from pose_factory.sources import files_of
 from pose_factory.storage import inputs
+from pose_factory.variation import draw
 
 # No setting, but a word for one run: `--config confirm=prune` (rules/sync.smk).
 CONFIRMED = config.pop("confirm", "")
@@ -50,6 +51,7 @@ TRACK_GPUS = int("hmr2" in TRACKING and TRACKING["hmr2"]["device"] != "cpu")
 # Whether bodies are fitted: to mediapipe's tracks, for hmr2 has bodies of its own.
 FITTING = CONFIG["body"]["fit"] and TRACKING["backend"] == "mediapipe"
 ANGLES = CONFIG["cameras"]
+VARIATION = CONFIG["variation"]
 RESULTS = CONFIG["results"]
 
 existing = next(folder for folder in [Path(RESULTS), *Path(RESULTS).absolute().parents] if folder.exists())
@@ -103,6 +105,28 @@ def content_of(character):
     if asked:
         return contents_at_remote()[REMOTE[character]["remote"]]
     return inputs.received(Path(RESULTS, character, "source.json"))
+
+
+@cache
+def variation_of(character, camera_angle):
+    """What is drawn for a view."""
+    return draw(VARIATION, character, camera_angle)
+
+
+def drawn(*names):
+    """Params function: these parts of what is drawn for the wildcards' view."""
+
+    def of_view(wildcards):
+        variation = variation_of(wildcards.character, wildcards.camera_angle)
+        return {name: variation[name] for name in names}
+
+    return of_view
+
+
+def background_of(wildcards):
+    """The picture behind the wildcards' view; none where it is drawn otherwise."""
+    file = variation_of(wildcards.character, wildcards.camera_angle)["background"]["file"]
+    return [f"{VARIATION['background']['folder']}/{file}"] if file else []
 
 
 def members_of(scene):

@@ -17,6 +17,7 @@ import jsonschema
 
 from pose_factory.errors import PoseFactoryError
 from pose_factory.sources import SUFFIXES
+from pose_factory.variation import IMAGES, PANORAMAS, images_in
 
 SCHEMA_PATH = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.json"
 
@@ -51,13 +52,16 @@ def load(config: dict, root: Path, all_here: bool = True) -> dict:
     (metres)}]} with `to` (metres) and `facing` (degrees) of a person, `fps` and `frames` where they are set; `members`
     are the characters that are not chosen but stand in a chosen scene; `cameras` maps each camera angle's name to
     {name, azimuth, elevation (degrees), focal_length, sensor_width (mm), margin, resolution, framing}; `videos` maps
-    each chosen name to its file's absolute path; `only` lists the chosen names. Raises PoseFactoryError for the mistake
-    that comes first in the file, with the number of the others.
+    each chosen name to its file's absolute path; `only` lists the chosen names; `variation.background` has `files`, the
+    names of the images in its folder, too. Raises PoseFactoryError for the mistake that comes first in the file, with
+    the number of the others.
     """
     schema = json.loads(SCHEMA_PATH.read_text())
     problems = _schema_problems(config, schema) + list(_name_problems(config))
     problems += [*_character_problems(config, root, all_here), *(_video_problems(config, root) if all_here else [])]
     problems += _tracking_problems(config, schema)
+    if not {path[0] for path, _ in problems if path} & {"variation", "cameras", "render"}:
+        problems += _variation_problems(_fill(config, schema, schema["$defs"]), schema, root, all_here)
     if problems:
         _, sentence = min(problems, key=lambda problem: _position(config, problem[0]))
         others = len(problems) - 1
@@ -81,7 +85,8 @@ def load(config: dict, root: Path, all_here: bool = True) -> dict:
         },
         "members": {name: described[name] for name in members},
         "videos": {name: str(_resolve(videos[name], root)) for name in chosen if name in videos},
-        "cameras": _cameras(filled["cameras"], schema["properties"]["cameras"]["properties"]["angles"]["default"]),
+        "cameras": _cameras(filled["cameras"], _angles(schema)),
+        "variation": _variation(filled["variation"], root),
     }
 
 
@@ -96,6 +101,11 @@ def _character(name: str, character: dict, root: Path, results: str) -> dict:
     return {"name": name, "anny": None, **character, "file": file}
 
 
+def _angles(schema: dict) -> dict[str, float]:
+    """The azimuths, degrees, of the eight names that angles can be listed by."""
+    return schema["properties"]["cameras"]["properties"]["angles"]["default"]
+
+
 def _cameras(cameras: dict, known: dict[str, float]) -> dict[str, dict]:
     angles = cameras["angles"]
     if isinstance(angles, list):
@@ -105,6 +115,14 @@ def _cameras(cameras: dict, known: dict[str, float]) -> dict[str, dict]:
         name: {"name": name, **shared, **(angle if isinstance(angle, dict) else {"azimuth": angle})}
         for name, angle in angles.items()
     }
+
+
+def _variation(variation: dict, root: Path) -> dict:
+    background = variation["background"]
+    if "images" not in background["kinds"]:
+        return {**variation, "background": {**background, "files": []}}
+    folder = str(_resolve(background["folder"], root))
+    return {**variation, "background": {**background, "folder": folder, "files": images_in(folder)}}
 
 
 def _resolve(file: str, root: Path) -> Path:
@@ -219,6 +237,50 @@ def _tracking_problems(config: dict, schema: dict) -> Iterator[Problem]:
             path = ("tracking", "smoothing", "filter")
             advice = "with tracking.mode causal use one_euro or none"
             yield path, f"{_dotted(path)} is {name}, which looks into the future; {advice}"
+
+
+def _variation_problems(filled: dict, schema: dict, root: Path, all_here: bool) -> Iterator[Problem]:
+    """What is wrong with a variation whose settings are each well-formed, as are those of cameras and render."""
+    section, variation = schema["properties"]["variation"], filled["variation"]
+    for path, (low, high) in _ranges(variation, section, schema["$defs"]):
+        if low > high:
+            yield path, f"{_dotted(path)} is {_shown([low, high])}, whose low end is above its high end; swap them"
+    if filled["render"]["engine"] == "workbench":
+        off = _fill({}, section, schema["$defs"])
+        for name in ("light", "background", "ground", "motion_blur"):
+            if variation[name] != off[name]:
+                advice = "take it out, or use cycles or eevee"
+                yield ("variation", name), f"variation.{name} is nothing that render.engine workbench shows; {advice}"
+    if "images" in variation["background"]["kinds"]:
+        yield from _folder_problems(variation["background"]["folder"], root, all_here)
+    low, high = variation["camera"]["elevation"]
+    for name, angle in _cameras(filled["cameras"], _angles(schema)).items():
+        if not -90 < angle["elevation"] + low <= angle["elevation"] + high < 90:
+            told = f"adds {_shown([low, high])} to {_shown(angle['elevation'])} of the angle {name}"
+            advice = "keep their sum above -90 and below 90"
+            yield ("variation", "camera", "elevation"), f"variation.camera.elevation {told}; {advice}"
+            break
+
+
+def _ranges(value: dict, schema: dict, definitions: dict, path: tuple = ("variation",)) -> Iterator[tuple[tuple, list]]:
+    """The path and value of each [low, high]."""
+    for name, inner in schema["properties"].items():
+        inner = _dereference(inner, definitions)
+        if "properties" in inner:
+            yield from _ranges(value[name], inner, definitions, (*path, name))
+        elif inner.get("maxItems") == 2:
+            yield (*path, name), value[name]
+
+
+def _folder_problems(folder: str, root: Path, all_here: bool) -> Iterator[Problem]:
+    path, resolved = ("variation", "background", "folder"), _resolve(folder, root)
+    key = _dotted(path)
+    if not folder:
+        yield path, f"{key} is empty, but variation.background.kinds has images; name a folder of them"
+    elif all_here and not os.path.isdir(resolved):
+        yield path, f"{key} is a folder that does not exist: {resolved}"
+    elif all_here and not images_in(str(resolved)):
+        yield path, f"{key} is {resolved}, which has no {', '.join((*IMAGES, *PANORAMAS))} in it; put some there"
 
 
 def _remote_problems(path: tuple, remote: str, storage: Any) -> Iterator[Problem]:

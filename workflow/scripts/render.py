@@ -19,5 +19,7 @@ with job(snakemake) as log:
         snakemake.threads,
         Path(snakemake.output.frames),
         log,
+        snakemake.params.variation,
+        Path(snakemake.input.background) if snakemake.input.background else None,
     )
     write_json(snakemake.output.facts, rendered)

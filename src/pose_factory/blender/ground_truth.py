@@ -9,7 +9,7 @@ import pandas as pd
 from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Vector
 
-from pose_factory.blender import evaluate, scene
+from pose_factory.blender import evaluate, occluders, scene
 from pose_factory.geometry import visibility
 from pose_factory.geometry.camera import Camera
 from pose_factory.skeleton import INDEX, JOINTS
@@ -35,6 +35,7 @@ def label(character: dict, view: dict, frames: list[int]) -> tuple[pd.DataFrame,
     """
     people = [_Person(facts) for facts in character["people"]]
     camera, blender_camera = Camera.from_json(view), scene.add_camera(view)
+    occluders.add(view["variation"]["occluders"])
     rays = _Rays(people)
     flesh = _measure_flesh(rays, people, frames)
     labels, boxes, drift = [], [], 0.0
@@ -117,17 +118,17 @@ class _Rays:
     def to_joints(
         self, origin: np.ndarray, joints: np.ndarray, person: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For each joint of `person`: gap to the first surface on its ray (J,), infinite where that is somebody else's;
-        whose limb it is (J,); whether the ray meets the person at all (J,)."""
+        """For each joint of `person`: gap to the first surface on its ray (J,), infinite where that is not the person's
+        own; whose limb it is (J,); whether the ray meets the person at all (J,)."""
         gap, limb, met = np.full(len(joints), np.nan), np.full(len(joints), -1), np.zeros(len(joints), bool)
         for i, joint in enumerate(joints):
             if not np.isfinite(joint).all():
                 continue
             ray = origin, joint - origin, FAR
             if first := next(self.surfaces(*ray), None):
-                own, other = first.person == person, first.person not in (person, None)
+                own = first.person == person
                 past = np.dot(first.point - joint, joint - origin) > 0
-                gap[i] = 0.0 if past else np.inf if other else np.linalg.norm(first.point - joint)
+                gap[i] = 0.0 if past else np.linalg.norm(first.point - joint) if own else np.inf
                 limb[i] = self._limb_at(first) if own else -1
                 met[i] = own or self.own_surface(*ray, person) is not None
         return gap, limb, met

@@ -1,5 +1,6 @@
 """Filming one view of the open, prepared scene."""
 
+import hashlib
 import re
 import shutil
 import time
@@ -9,9 +10,11 @@ import bpy
 import numpy as np
 
 from pose_factory import frames as frame_files
+from pose_factory import noise
+from pose_factory.blender import backgrounds, occluders, studio
 from pose_factory.blender import scene as scenes
-from pose_factory.blender import studio
 from pose_factory.errors import PoseFactoryError
+from pose_factory.variation import OFF
 
 ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
 GPU_BACKENDS = ("OPTIX", "CUDA", "HIP", "METAL")
@@ -28,19 +31,37 @@ TROUBLE = re.compile(
 )
 
 
-def render(view: dict, bounds: dict, frames: list[int], settings: dict, threads: int, folder: Path, log: Path) -> dict:
+def render(
+    view: dict,
+    bounds: dict,
+    frames: list[int],
+    settings: dict,
+    threads: int,
+    folder: Path,
+    log: Path,
+    variation: dict = OFF,
+    background: Path | None = None,
+) -> dict:
     """Render `frames` of the open scene through the camera `view` into PNG files in `folder`, on `threads` CPU threads.
 
     The images appear in `folder` only when all are done. `settings` is the config's `render` section; `log` is the file
     that this process's output goes to, in which an error of Cycles or the GPU, which Blender only prints, is looked
-    for. Returns what render.json holds. Raises PoseFactoryError for such an error, or for an engine or device that is
-    not there.
+    for; `variation` is what was drawn for the view (`pose_factory.variation.draw`), and `background` the picture that
+    it names. Returns what render.json holds. Raises PoseFactoryError for such an error, for an engine or device that is
+    not there, or for a background that cannot be read.
     """
     started = time.perf_counter()
+    picture = backgrounds.read(background, view["width"], view["height"]) if background else None
     scenes.add_camera(view)
+    occluders.add(view["variation"]["occluders"])
     low, high = np.array(bounds["hull"]).min(axis=0), np.array(bounds["hull"]).max(axis=0)
-    studio.build(np.array(bounds["target"]), float(np.linalg.norm(high - low)))
+    studio.build(np.array(bounds["target"]), float(np.linalg.norm(high - low)), variation, picture)
     device = _configure(settings)
+    shutter = variation["motion_blur"]["shutter"]
+    bpy.context.scene.render.use_motion_blur = shutter > 0
+    if shutter:
+        bpy.context.scene.render.motion_blur_shutter = shutter
+        bpy.context.scene.render.motion_blur_position = "CENTER"  # labels are of the frame's own time
     bpy.context.scene.render.threads_mode, bpy.context.scene.render.threads = "FIXED", threads
     print(f"Rendering {len(frames)} frames with {settings['engine']} on {device}.", flush=True)
     scene = bpy.context.scene
@@ -62,6 +83,7 @@ def render(view: dict, bounds: dict, frames: list[int], settings: dict, threads:
             raise PoseFactoryError(
                 f"Blender could not write all of frame {frame}: is the disk that holds {folder} full?"
             )
+        noise.add(path, frame, **variation["noise"])
         print(f"Frame {frame}: {done} of {len(frames)}.", flush=True)
     _raise_trouble(log)
     shutil.rmtree(folder, ignore_errors=True)
@@ -73,10 +95,21 @@ def render(view: dict, bounds: dict, frames: list[int], settings: dict, threads:
         "device": device,
         "samples": settings["samples"],
         "seed": settings["seed"],
+        "variation": _record(variation, background, picture),
         "seconds_setting_up": round(ready - started, 3),
         "seconds_rendering": round(time.perf_counter() - ready, 3),
         "blender": bpy.app.version_string,
     }
+
+
+def _record(variation: dict, background: Path | None, picture: backgrounds.Picture | None) -> dict:
+    """What was drawn and is in the pictures alone (the rest is camera.json's), and what the background's file is."""
+    record = {name: drawn for name, drawn in variation.items() if name not in ("camera", "occluders")}
+    found = {
+        "sha256": hashlib.sha256(background.read_bytes()).hexdigest() if background else None,
+        "exposure": picture.exposure if picture else None,
+    }
+    return {**record, "background": {**record["background"], **found}}
 
 
 def choose_device(wanted: str, available: list[str]) -> str:
