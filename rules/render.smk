@@ -21,7 +21,7 @@ rule render:
     resources:
         gpu=RENDER_GPUS,
     params:
-        settings=CONFIG["render"],
+        settings=RENDERING,
         code=code("render.py"),
     script:
         "../workflow/scripts/render.py"

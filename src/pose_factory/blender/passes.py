@@ -19,7 +19,6 @@ from pose_factory.blender.ground_truth import FAR, Person, Rays, measure_flesh
 from pose_factory.errors import PoseFactoryError
 from pose_factory.geometry.camera import Camera
 from pose_factory.geometry.raster import Raster, rasterise
-from pose_factory.skeleton import JOINTS
 from pose_factory.validation import passes_check
 
 GRAZING = 1e-3
@@ -70,22 +69,20 @@ def make(
             checks.add_flow(earlier, frame, flow)
         earlier = frame
         print(f"Frame {number}: {done} of {len(frames)}.", flush=True)
-    pixels = camera.width * camera.height
     return {
         "frames": frames,
-        "passes": {name: _size(sizes[name], pixels * passes.PASSES[name].raw_bytes) for name in wanted},
+        "passes": {
+            name: {
+                "files": len(sizes[name]),
+                "bytes": sum(sizes[name]),
+                "raw_bytes": len(sizes[name]) * camera.width * camera.height * passes.PASSES[name].raw_bytes,
+                "error": passes.PASSES[name].error,
+            }
+            for name in wanted
+        },
         "parts": passes.PARTS,
         "checks": checks.summary(),
         "blender": bpy.app.version_string,
-    }
-
-
-def _size(sizes: list[int], raw: int) -> dict:
-    return {
-        "files": len(sizes),
-        "bytes": sum(sizes),
-        "bytes_per_frame": float(np.mean(sizes)) if sizes else np.nan,
-        "raw_bytes_per_frame": raw,
     }
 
 
@@ -214,7 +211,7 @@ def _look(reader: _Reader, camera: Camera, number: int, near: float) -> _Frame:
         passes.PASSES["depth"].rounded(np.where(seen, raster.depth, 0)),
         passes.PASSES["normals"].rounded(normals),
         np.where(seen, geometry.instance[raster.triangle], 0).astype(np.uint8),
-        np.where(seen, geometry.limb[raster.triangle], limbs.NONE),
+        np.where(seen, geometry.limb[raster.triangle], limbs.NONE).astype(np.int8),
     )
 
 
@@ -318,9 +315,10 @@ class _Checks:
         met = after.instances[rows, columns] > 0
         points = after.points(before.geometry.vertices, rows[met], columns[met])
         returned[met], _ = self._camera.project(points)
-        same, contradicted = passes_check.carried(start, arrival, z, after.depth, rows, columns, returned)
+        same, hidden = passes_check.carried(start, arrival, z, after.depth, rows, columns, returned)
         self._note("carried", same)
-        self._note("contradicted", contradicted)
+        self._note("hidden", hidden)
+        self._note("lost", ~same & ~hidden)
 
     def _is_first(self, frame: _Frame, rows: np.ndarray, columns: np.ndarray) -> list[bool]:
         """Whether Blender's own ray through each of these pixels first meets the same, at the same depth."""
@@ -366,7 +364,7 @@ class _Checks:
                 "same": of("visibility", np.mean),
                 "within_a_pixel": of("visibility_within_a_pixel", np.mean),
             },
-            "flow": {"carried": of("carried", np.mean), "contradicted": of("contradicted", np.mean)},
+            "flow": {name: of(name, np.mean) for name in ("carried", "hidden", "lost")},
         }
 
 
@@ -380,7 +378,8 @@ _MEASURED = (
     "visibility",
     "visibility_within_a_pixel",
     "carried",
-    "contradicted",
+    "hidden",
+    "lost",
 )
 
 

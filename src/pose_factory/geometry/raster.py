@@ -70,17 +70,20 @@ def rasterise(corners: np.ndarray, K: np.ndarray, width: int, height: int, near:
 
 def _pixel_boxes(corners: np.ndarray, K: np.ndarray, width: int, height: int, near: float) -> np.ndarray:
     """(T, 4) x0, y0, x1, y1 of the pixels whose centres may be in each triangle; x1 and y1 are excluded."""
-    following = np.roll(corners, -1, axis=1)
-    before, after = corners[..., 2:], following[..., 2:]
-    crosses = (before < near) != (after < near)
+    points = np.ascontiguousarray(np.moveaxis(corners, 1, 0))
+    following = np.roll(points, -1, axis=0)
+    before, after = points[..., 2:], following[..., 2:]
+    known = before >= near
+    crosses = known != (after >= near)
+    if crosses.any():  # the triangle ends where it passes the near plane
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cut = points + (near - before) / (after - before) * (following - points)
+        points, known = np.concatenate([points, cut]), np.concatenate([known, crosses])
     with np.errstate(divide="ignore", invalid="ignore"):
-        cut = corners + (near - before) / (after - before) * (following - corners)
-        points = np.concatenate([corners, cut], axis=1) @ K.T
-        pixels = points[..., :2] / points[..., 2:]
-    known = np.concatenate([before >= near, crosses], axis=1)
+        pixels = (points @ K.T)[..., :2] / points[..., 2:]
     size = np.array([width, height])
-    low = np.where(known, pixels, np.inf).min(axis=1).clip(0, size)
-    high = np.where(known, pixels, -np.inf).max(axis=1).clip(0, size)
+    low = np.where(known, pixels, np.inf).min(axis=0).clip(0, size)
+    high = np.where(known, pixels, -np.inf).max(axis=0).clip(0, size)
     first, last = np.ceil(low - 0.5 - ROUNDING), np.floor(high - 0.5 + ROUNDING)
     return np.concatenate([first.clip(0), (last + 1).clip(0)], axis=1).astype(np.int64)
 

@@ -47,15 +47,20 @@ class Pass:
         """Bytes of a pixel without rounding and compression: single precision, or a byte for a label."""
         return 4 * len(self.channels) or 1
 
+    @property
+    def error(self) -> float:
+        """How far a stored value is from the true one at most."""
+        return (self.step or 0) / 2
+
     def rounded(self, values: np.ndarray) -> np.ndarray:
-        """`values` as they are stored, off by half a `step` at most."""
+        """`values` as they are stored."""
         return (values if self.step is None else np.round(values / self.step) * self.step).astype(self.type)
 
 
 PASSES: dict[str, Pass] = {
     # One channel is called Y because OpenCV reads no other by itself.
     "depth": Pass(".exr", ("Y",), np.float32, 2.0**-14),  # metres
-    "normals": Pass(".exr", ("R", "G", "B"), np.float16, 2.0**-10),
+    "normals": Pass(".exr", ("R", "G", "B"), np.float16, 2.0**-11),
     "instances": Pass(".png"),
     "parts": Pass(".png"),
     "flow": Pass(".exr", ("R", "G"), np.float32, 2.0**-8),  # pixels

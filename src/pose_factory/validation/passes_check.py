@@ -99,7 +99,7 @@ def joint_visibility(depth, instances, limbs, camera: Camera, joints, person: in
 
 def carried(start, arrival, z, depth, rows, columns, returned) -> tuple[np.ndarray, np.ndarray]:
     """Of points that flow takes from pixels `start` to `arrival` (N, 2) and depths `z` (N,) in the next frame: whether it
-    is they that are seen there, and whether it cannot be, because all that is seen around there is further away.
+    is they that are seen there, and whether something that is nearer may hide them.
 
     `depth` (H, W) is the next frame's; `rows` and `columns` (N,) are the pixels of arrival; `returned` (N, 2) is where
     what is seen through the centres of these was before, NaN where nothing is seen.
@@ -107,44 +107,27 @@ def carried(start, arrival, z, depth, rows, columns, returned) -> tuple[np.ndarr
     height, width = depth.shape
     around = [(np.clip(rows + down, 0, height - 1), np.clip(columns + right, 0, width - 1)) for down, right in AROUND]
     nearest = np.min([np.where(depth[at] > 0, depth[at], np.inf) for at in around], axis=0)
-    beside = centres(rows, columns) - arrival
+    beside = centres(rows, columns) - arrival  # what is seen there was as far beside before
     same = np.linalg.norm(np.nan_to_num(returned - beside - start, nan=np.inf), axis=1) <= 1.0
-    return same, (nearest > z + SAME_DEPTH) & ~same
+    return same, ~same & (nearest < z - SAME_DEPTH)
 
 
 def judge(view: str, checks: Mapping, limits: Mapping[str, float]) -> None:
-    """Raise PoseFactoryError, naming `view`, when what passes.json tells of `checks` breaks one of the `limits` of the
-    config's validation.passes."""
-    faults = [
-        (
-            checks["depth"]["max_mm"] > limits["depth_mm"],
-            f"its depth lies up to {checks['depth']['max_mm']:.3g} mm beside the mesh",
-            "depth_mm",
-        ),
-        (
-            checks["normals"]["median_degrees"] > limits["normals_degrees"],
-            f"its normals are {checks['normals']['median_degrees']:.3g} degrees from those of the depth",
-            "normals_degrees",
-        ),
-        (
-            checks["boxes"]["max_px"] > limits["box_px"],
-            f"a silhouette and its box differ by {checks['boxes']['max_px']:.3g} px",
-            "box_px",
-        ),
-        (
-            checks["visibility"]["within_a_pixel"] < limits["visibility"],
-            f"only {checks['visibility']['within_a_pixel']:.1%} of its joints are as visible as the ground truth says",
-            "visibility",
-        ),
-        (
-            checks["flow"]["contradicted"] > limits["flow"],
-            f"its flow takes {checks['flow']['contradicted']:.1%} of the pixels to where they are not",
-            "flow",
-        ),
-    ]
-    for broken, what, name in faults:
-        if broken:
+    """Raise PoseFactoryError, naming `view`, when the `checks` of passes.json break one of the `limits` of the config's
+    validation.passes. What could not be measured (NaN) breaks none."""
+    depth, normals, box = checks["depth"], checks["normals"]["median_degrees"], checks["boxes"]["max_px"]
+    visible, lost = checks["visibility"]["within_a_pixel"], checks["flow"]["lost"]
+    faults = {
+        "depth_mm": (depth["max_mm"], f"its depth is up to {depth['max_mm']:.3g} mm off the mesh"),
+        "first_surface": (-depth["first_surface"], f"only {depth['first_surface']:.1%} of its pixels show what is first"),
+        "normals_degrees": (normals, f"its normals are {normals:.3g} degrees from those of its depth"),
+        "box_px": (box, f"a silhouette and its box differ by {box:.3g} px"),
+        "visibility": (-visible, f"only {visible:.1%} of its joints are as visible as the ground truth says"),
+        "flow": (lost, f"its flow takes {lost:.1%} of the pixels to where they are not"),
+    }
+    for name, (measured, what) in faults.items():
+        if measured > (-limits[name] if name in ("first_surface", "visibility") else limits[name]):
             raise PoseFactoryError(
-                f"The passes of view '{view}' contradict themselves: {what} (validation.passes.{name} allows "
-                f"{limits[name]:g}). Are its camera, boxes and ground truth of one make?"
+                f"The passes of view '{view}' contradict each other or its labels: {what} (validation.passes.{name} is "
+                f"{limits[name]:g})."
             )
