@@ -115,12 +115,12 @@ def carried(start, arrival, z, depth, rows, columns, returned) -> tuple[np.ndarr
 def judge(view: str, checks: Mapping, limits: Mapping[str, float]) -> None:
     """Raise PoseFactoryError, naming `view`, when the `checks` of passes.json break one of the `limits` of the config's
     validation.passes. What could not be measured (NaN) breaks none."""
-    depth, normals, box = checks["depth"], checks["normals"]["median_degrees"], checks["boxes"]["max_px"]
+    depth, normals, box = checks["depth"], checks["normals"]["p95_degrees"], checks["boxes"]["max_px"]
     visible, lost = checks["visibility"]["within_a_pixel"], checks["flow"]["lost"]
     faults = {
         "depth_mm": (depth["max_mm"], f"its depth is up to {depth['max_mm']:.3g} mm off the mesh"),
         "first_surface": (-depth["first_surface"], f"only {depth['first_surface']:.1%} of its pixels show what is first"),
-        "normals_degrees": (normals, f"its normals are {normals:.3g} degrees from those of its depth"),
+        "normals_degrees": (normals, f"its normals are up to {normals:.3g} degrees from those of its depth"),
         "box_px": (box, f"a silhouette and its box differ by {box:.3g} px"),
         "visibility": (-visible, f"only {visible:.1%} of its joints are as visible as the ground truth says"),
         "flow": (lost, f"its flow takes {lost:.1%} of the pixels to where they are not"),
