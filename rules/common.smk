@@ -45,8 +45,10 @@ TRACKING = dict(CONFIG["tracking"])
 if TRACKING["backend"] != "hmr2":
     del TRACKING["hmr2"]
 # GPUs that a job takes, so that `--resources gpu=N` can limit them: `auto` counts, for it takes one where there is one.
-RENDERING = CONFIG["render"]
+RENDERING = {name: value for name, value in CONFIG["render"].items() if name != "passes"}
 RENDER_GPUS = int(RENDERING["engine"] == "eevee" or RENDERING["engine"] == "cycles" and RENDERING["device"] != "cpu")
+# Labels of every pixel: which are made, always in one order.
+PASSES = sorted(CONFIG["render"]["passes"])
 TRACK_GPUS = int("hmr2" in TRACKING and TRACKING["hmr2"]["device"] != "cpu")
 # Whether bodies are fitted: to mediapipe's tracks, for hmr2 has bodies of its own.
 FITTING = CONFIG["body"]["fit"] and TRACKING["backend"] == "mediapipe"
@@ -176,6 +178,7 @@ def of_character(character):
     """All files that a complete run makes of a character, also those that only others are made of."""
     of_view = ["camera.json", "frames", "render.json", "ground_truth.parquet", "boxes.parquet", "tracks.parquet"]
     of_view += ["people.parquet", "tracking.json", "validation.json", "joints.parquet", "overlay.mp4"]
+    of_view += ["passes", "passes.json"] if PASSES else []
     of_view += ["repaired.parquet", *([*OF_BODIES, "body_validation.json"] if FITTING else [])]
     return [
         *[f"{RESULTS}/{character}/{angle}/{name}" for name in of_view for angle in ANGLES],
@@ -202,7 +205,7 @@ def of_dataset():
 
 def to_copy(files):
     """Those of a character's files that go to the remote: without its pictures, unless the config wants them."""
-    return [file for file in files if STORAGE["frames"] or Path(file).name != "frames"]
+    return [file for file in files if STORAGE["frames"] or Path(file).name not in ("frames", "passes")]
 
 
 def receipts():

@@ -22,7 +22,7 @@ rule render:
     resources:
         gpu=RENDER_GPUS,
     params:
-        settings=CONFIG["render"],
+        settings=RENDERING,
         variation=drawn("light", "background", "ground", "noise", "motion_blur"),
         # A picture replaced by an older one is not newer than what was made with it.
         sizes=lambda wildcards: [os.path.getsize(file) for file in background_of(wildcards)],

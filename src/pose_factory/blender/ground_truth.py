@@ -9,10 +9,10 @@ import pandas as pd
 from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Vector
 
-from pose_factory.blender import evaluate, occluders, scene
+from pose_factory.blender import evaluate, limbs, occluders, scene
 from pose_factory.geometry import visibility
 from pose_factory.geometry.camera import Camera
-from pose_factory.skeleton import INDEX, JOINTS
+from pose_factory.skeleton import JOINTS
 
 AREA_GRID = 32
 """The silhouette's area is counted on a grid of this many rays a side over the person's box (about 1 % of error)."""
@@ -33,11 +33,11 @@ def label(character: dict, view: dict, frames: list[int]) -> tuple[pd.DataFrame,
     inside the image whose ray meets the body, which is to say that they lie inside its silhouette; of several people,
     that of the one with the lowest, whoever stands before them.
     """
-    people = [_Person(facts) for facts in character["people"]]
+    people = [Person(facts) for facts in character["people"]]
     camera, blender_camera = Camera.from_json(view), scene.add_camera(view)
     occluders.add(view["variation"]["occluders"])
-    rays = _Rays(people)
-    flesh = _measure_flesh(rays, people, frames)
+    rays = Rays(people)
+    flesh = measure_flesh(rays, people, frames)
     labels, boxes, drift = [], [], 0.0
     on_body, in_image = np.zeros(len(people), int), np.zeros(len(people), int)
     for frame in evaluate.each_frame(frames):
@@ -71,14 +71,14 @@ def _drift_from_blender(blender_camera, camera: Camera, joints: np.ndarray, pixe
     return float(np.abs(theirs - pixels[known]).max(initial=0.0))
 
 
-class _Person:
+class Person:
     """One of the people of character.json in the open scene."""
 
     def __init__(self, facts: dict) -> None:
         armature = scene.armature(facts["armature"])
         self.read_joints = evaluate.JointReader(armature, facts["joints"])
         self.meshes = [bpy.data.objects[name] for name in facts["meshes"]]
-        self.joint_of_bone = _joint_of_bone(armature, facts["joints"])
+        self.joint_of_bone = limbs.joint_of_bone(armature, facts["joints"])
 
 
 class _Surface(NamedTuple):
@@ -90,14 +90,14 @@ class _Surface(NamedTuple):
     face: int
 
 
-class _Rays:
+class Rays:
     """Casts rays at the evaluated people."""
 
-    def __init__(self, people: list[_Person]) -> None:
+    def __init__(self, people: list[Person]) -> None:
         self._scene = bpy.context.scene
         self._people = people
         self._owner = {mesh.name: index for index, person in enumerate(people) for mesh in person.meshes}
-        self._limb: dict[tuple[str, int], int] = {}
+        self._limbs: dict[tuple[str, int], np.ndarray] = {}
 
     def surfaces(self, origin: np.ndarray, towards: np.ndarray, reach: float) -> Iterator[_Surface]:
         """The surfaces that a ray passes within `reach` metres, the nearest first."""
@@ -146,35 +146,14 @@ class _Rays:
 
     def _limb_at(self, surface: _Surface) -> int:
         """The index of the joint whose limb a person's surface is; -1 where it is no limb's."""
-        key = (surface.mesh.name, surface.face)
-        if key not in self._limb:
-            joint_of_bone = self._people[surface.person].joint_of_bone
-            o = surface.mesh.evaluated_get(bpy.context.evaluated_depsgraph_get())
-            weights: dict[int, float] = {}
-            for index in o.data.polygons[surface.face].vertices:
-                for group in o.data.vertices[index].groups:
-                    weights[group.group] = weights.get(group.group, 0.0) + group.weight
-            names = {index: o.vertex_groups[index].name for index in weights if index < len(o.vertex_groups)}
-            bones = {index: weight for index, weight in weights.items() if names.get(index) in joint_of_bone}
-            # Without weights it may be a rigid part, hung on one bone.
-            bone = names[max(bones, key=bones.get)] if bones else o.parent_bone
-            self._limb[key] = joint_of_bone.get(bone, -1)
-        return self._limb[key]
+        o = surface.mesh.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        key = (o.name, len(o.data.polygons))
+        if key not in self._limbs:
+            self._limbs[key] = limbs.of_polygons(o, self._people[surface.person].joint_of_bone)
+        return int(self._limbs[key][surface.face])
 
 
-def _joint_of_bone(armature: bpy.types.Object, joints: dict[str, dict]) -> dict[str, int]:
-    """For every bone, the canonical joint it hangs on: the one at its own head, or at its nearest ancestor's that has
-    one."""
-    at_head = {place["bone"]: INDEX[name] for name, place in joints.items() if place.get("end") == "head"}
-    nearest = {}
-    for bone in armature.data.bones:
-        chain = [bone, *bone.parent_recursive]
-        found = next((at_head[b.name] for b in chain if b.name in at_head), INDEX["pelvis"])
-        nearest[bone.name] = found
-    return nearest
-
-
-def _measure_flesh(rays: _Rays, people: list[_Person], frames: list[int]) -> np.ndarray:
+def measure_flesh(rays: Rays, people: list[Person], frames: list[int]) -> np.ndarray:
     """(P, J) metres of flesh over the joints."""
     directions = visibility.sphere_directions(FLESH_DIRECTIONS)
     sample = sorted({frames[i] for i in np.linspace(0, len(frames) - 1, FLESH_FRAMES).astype(int)})

@@ -67,6 +67,12 @@ class Camera:
             pixels = (local @ self.K.T)[..., :2] / np.where(depth > 0, depth, np.nan)[..., None]
         return pixels, depth
 
+    def unproject(self, pixels, depth) -> np.ndarray:
+        """The world points (..., 3), metres, at pixels (..., 2) and depths (...), z in camera axes."""
+        pixels = np.asarray(pixels, float)
+        rays = np.concatenate([pixels, np.ones_like(pixels[..., :1])], axis=-1) @ np.linalg.inv(self.K).T
+        return (rays * np.asarray(depth)[..., None] - self.t) @ self.R
+
     def inside(self, pixels) -> np.ndarray:
         """Whether pixels (..., 2) fall inside the image; NaN does not."""
         pixels = np.asarray(pixels)
