@@ -24,13 +24,13 @@ def write_body(path: str | Path, recording: Recording, anny: dict, first: int, f
     local = local_turns(recording.turns, recording.parents)
     _check_rigid(recording)
     about = tables.BODY_PARAMETERS | {"fps": fps, "anny": anny, "bones": recording.bones}
-    with atomic(path) as temporary, temporary.open("wb") as file:  # savez would add another suffix to a name
+    with atomic(path) as temporary:
         np.savez_compressed(
-            file,
+            temporary,
             about=json.dumps(about),
             frame=np.arange(first, first + len(local), dtype=np.int32),
-            rotations=local,
-            translation=recording.places[:, 0],
+            rotations=local.astype(np.float32),
+            translation=recording.places[:, 0].astype(np.float32),
         )
 
 
