@@ -1,6 +1,7 @@
 # Reads the config, once, for all rules: they use what is defined here, nothing else.
 import gc
 import os
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -201,6 +202,36 @@ def of_dataset():
     names = ["summary.parquet", "summary.csv", "by_azimuth.parquet", "by_joint.parquet"]
     plots = ["error_by_azimuth.svg", "error_by_joint.svg"]
     return [f"{RESULTS}/dataset/{name}" for name in names] + [f"{RESULTS}/review/{name}" for name in plots]
+
+
+# What a motion's file ends in, by export format.
+MOTION_SUFFIXES = {"bvh": "bvh", "trc": "trc", "c3d": "c3d", "body": "body.npz"}
+
+
+def people_of(character):
+    """The people of a character as its exported motions name them, each with the character that they are."""
+    if character not in SCENES:
+        return {"": character}
+    return {f".{index}": person["character"] for index, person in enumerate(SCENES[character]["people"])}
+
+
+def described(character, person):
+    """The description of one of a character's people; none where they come from a file, or where there is no such
+    person."""
+    member = people_of(character).get(person)
+    return PREPARED[member]["anny"] if member else None
+
+
+def biomechanics_exports():
+    """The motions of all people of all characters, in the formats that the config wants; parameters of a body only of
+    those that are described."""
+    return [
+        f"{RESULTS}/export/motion/{character}{person}.{suffix}"
+        for character in CHARACTERS
+        for person, member in people_of(character).items()
+        for format, suffix in MOTION_SUFFIXES.items()
+        if format in CONFIG["export"]["formats"] and (format != "body" or PREPARED[member]["anny"])
+    ]
 
 
 def to_copy(files):

@@ -65,7 +65,8 @@ def render(
     bpy.context.scene.render.threads_mode, bpy.context.scene.render.threads = "FIXED", threads
     print(f"Rendering {len(frames)} frames with {settings['engine']} on {device}.", flush=True)
     scene = bpy.context.scene
-    for stamp in ("date", "filename", "render_time"):  # this machine's paths and clock are nobody's business
+    # With any of these, Cycles writes into each file how long it took, so that the same picture is never the same file.
+    for stamp in ("camera", "date", "filename", "frame", "render_time", "scene", "time"):
         setattr(scene.render, f"use_stamp_{stamp}", False)
     partial = folder.with_name(f".{folder.name}-partial")
     shutil.rmtree(partial, ignore_errors=True)
