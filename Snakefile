@@ -26,6 +26,7 @@ include: "rules/body.smk"
 include: "rules/dag.smk"
 include: "rules/models.smk"
 include: "rules/sync.smk"
+include: "rules/export.smk"
 
 
 rule all:

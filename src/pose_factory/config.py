@@ -16,6 +16,7 @@ from typing import Any
 import jsonschema
 
 from pose_factory.errors import PoseFactoryError
+from pose_factory.export.splits import SPLITS, assign
 from pose_factory.sources import SUFFIXES
 
 SCHEMA_PATH = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.json"
@@ -51,13 +52,14 @@ def load(config: dict, root: Path, all_here: bool = True) -> dict:
     (metres)}]} with `to` (metres) and `facing` (degrees) of a person, `fps` and `frames` where they are set; `members`
     are the characters that are not chosen but stand in a chosen scene; `cameras` maps each camera angle's name to
     {name, azimuth, elevation (degrees), focal_length, sensor_width (mm), margin, resolution, framing}; `videos` maps
-    each chosen name to its file's absolute path; `only` lists the chosen names. Raises PoseFactoryError for the mistake
-    that comes first in the file, with the number of the others.
+    each chosen name to its file's absolute path; `only` lists the chosen names; `splits` has train, val or test of
+    every character, chosen or not, so that a choice changes none. Raises PoseFactoryError for the mistake that comes
+    first in the file, with the number of the others.
     """
     schema = json.loads(SCHEMA_PATH.read_text())
     problems = _schema_problems(config, schema) + list(_name_problems(config))
     problems += [*_character_problems(config, root, all_here), *(_video_problems(config, root) if all_here else [])]
-    problems += _tracking_problems(config, schema)
+    problems += [*_tracking_problems(config, schema), *_export_problems(config, schema)]
     if problems:
         _, sentence = min(problems, key=lambda problem: _position(config, problem[0]))
         others = len(problems) - 1
@@ -69,19 +71,16 @@ def load(config: dict, root: Path, all_here: bool = True) -> dict:
     results = os.path.normpath(os.path.expanduser(filled["results"]))
     chosen = _chosen(config) or [*characters, *videos]
     members = [name for name in _with_members(characters, chosen) if name not in chosen]
-    described = {
-        name: _character(name, characters[name], root, results) for name in [*chosen, *members] if name in characters
-    }
+    described = {name: _character(name, character, root, results) for name, character in characters.items()}
     return {
         **filled,
         "results": results,
         "only": chosen,
-        "characters": {
-            name: _character(name, characters[name], root, results) for name in chosen if name in characters
-        },
+        "characters": {name: described[name] for name in chosen if name in characters},
         "members": {name: described[name] for name in members},
         "videos": {name: str(_resolve(videos[name], root)) for name in chosen if name in videos},
         "cameras": _cameras(filled["cameras"], schema["properties"]["cameras"]["properties"]["angles"]["default"]),
+        "splits": assign(described, filled["export"]["seed"], filled["export"]["shares"]),
     }
 
 
@@ -219,6 +218,14 @@ def _tracking_problems(config: dict, schema: dict) -> Iterator[Problem]:
             path = ("tracking", "smoothing", "filter")
             advice = "with tracking.mode causal use one_euro or none"
             yield path, f"{_dotted(path)} is {name}, which looks into the future; {advice}"
+
+
+def _export_problems(config: dict, schema: dict) -> Iterator[Problem]:
+    match _fill(config.get("export"), schema["properties"]["export"], schema["$defs"]):
+        case {"shares": {"train": train, "val": val, "test": test}} if all(map(_is_number, (train, val, test))):
+            if abs((total := train + val + test) - 1) > 1e-6:
+                path = ("export", "shares")
+                yield path, f"{_dotted(path)} adds up to {total:g} over {', '.join(SPLITS)}, but must add up to 1"
 
 
 def _remote_problems(path: tuple, remote: str, storage: Any) -> Iterator[Problem]:

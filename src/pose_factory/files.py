@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,24 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise PoseFactoryError(f"Cannot write {path}: {reason}; free some space or fix its folder.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; on success it replaces `path`, on failure it is removed."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}-partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)  # of a job that was killed
+        partial.mkdir(parents=True)
+        yield partial
+        shutil.rmtree(path, ignore_errors=True)
+        partial.rename(path)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        raise PoseFactoryError(f"Cannot write {path}: {reason}; free some space or fix its folder.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_json(path: str | Path, data: dict) -> None:
