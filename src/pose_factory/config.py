@@ -222,8 +222,8 @@ def _tracking_problems(config: dict, schema: dict) -> Iterator[Problem]:
 
 def _export_problems(config: dict, schema: dict) -> Iterator[Problem]:
     match _fill(config.get("export"), schema["properties"]["export"], schema["$defs"]):
-        case {"shares": {"train": train, "val": val, "test": test}} if all(map(_is_number, (train, val, test))):
-            if abs((total := train + val + test) - 1) > 1e-6:
+        case {"shares": {"train": float(train), "val": float(val), "test": float(test)}}:
+            if min(train, val, test) >= 0 and abs((total := train + val + test) - 1) > 1e-6:
                 path = ("export", "shares")
                 yield path, f"{_dotted(path)} adds up to {total:g} over {', '.join(SPLITS)}, but must add up to 1"
 
