@@ -28,6 +28,7 @@ include: "rules/biomechanics.smk"
 include: "rules/dag.smk"
 include: "rules/models.smk"
 include: "rules/sync.smk"
+include: "rules/export.smk"
 
 
 rule all:

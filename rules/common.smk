@@ -19,6 +19,7 @@ os.environ |= {"OPENBLAS_NUM_THREADS": "1"}
 from pose_factory.code_hash import code_hash
 from pose_factory.config import load
 from pose_factory.errors import PoseFactoryError
+from pose_factory.export.folders import TREES
 from pose_factory.hmr2 import models
 from pose_factory.sources import files_of
 from pose_factory.storage import inputs
@@ -56,6 +57,12 @@ FITTING = CONFIG["body"]["fit"] and TRACKING["backend"] == "mediapipe"
 ANGLES = CONFIG["cameras"]
 VARIATION = CONFIG["variation"]
 RESULTS = CONFIG["results"]
+EXPORT = CONFIG["export"]
+SPLITS = CONFIG["splits"]
+# How many keypoints people have in COCO's files, and what these are called.
+COCO_FILES = {17: "person_keypoints", 23: "person_keypoints_23"}
+# Whether people have masks, which segmentations are made of.
+MASKS = "instances" in PASSES
 
 existing = next(folder for folder in [Path(RESULTS), *Path(RESULTS).absolute().parents] if folder.exists())
 if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
@@ -74,6 +81,7 @@ wildcard_constraints:
     character=one_of(CHARACTERS),
     camera_angle=one_of(ANGLES),
     video=one_of(VIDEOS),
+    split=one_of(EXPORT["shares"]),
 
 
 def code(script):
@@ -222,15 +230,15 @@ def described(character, person):
     return PREPARED[member]["anny"] if member else None
 
 
-def biomechanics_exports():
-    """The motions of all people of all characters, in the formats that the config wants; parameters of a body only of
+def motions():
+    """The motions of all people of all characters, in the forms that the config wants; parameters of a body only of
     those that are described."""
     return [
         f"{RESULTS}/export/motion/{character}{person}.{suffix}"
         for character in CHARACTERS
         for person, member in people_of(character).items()
         for format, suffix in MOTION_SUFFIXES.items()
-        if format in CONFIG["export"]["formats"] and (format != "body" or PREPARED[member]["anny"])
+        if format in EXPORT["motions"] and (format != "body" or PREPARED[member]["anny"])
     ]
 
 
@@ -243,6 +251,53 @@ def receipts():
     """The receipts of what was copied to the remote."""
     of_dataset = [f"{RESULTS}/dataset/synced.json"] if CHARACTERS else []
     return [*each_character("synced.json"), *each_video("synced.json"), *of_dataset]
+
+
+def exported(name):
+    """A file or folder of the dataset to train on."""
+    return f"{RESULTS}/export/{name}"
+
+
+def shard(name):
+    """The pattern of a character's part of it, `*` being the character in its split."""
+    return exported(name.replace("*", "{split}/{character}"))
+
+
+def shards(name):
+    """That part of all characters."""
+    return [shard(name).format(split=SPLITS[character], character=character) for character in CHARACTERS]
+
+
+def bodies_of(character):
+    """The descriptions of those bodies in a character's pictures that are made here."""
+    people = members_of(character) if character in SCENES else [character]
+    return {name: PREPARED[name]["anny"] for name in people}
+
+
+def labelled(wildcards):
+    """What a character's shards are made of, beside its pictures."""
+    of_views = {"rendered": "render.json", "labels": "ground_truth.parquet", "boxes": "boxes.parquet"}
+    of_views["cameras"] = "camera.json"
+    character = f"{RESULTS}/{wildcards.character}"
+    return {
+        "character": f"{character}/character.json",
+        **{name: views_of(file)(wildcards) for name, file in of_views.items()},
+        # Not read: nothing is exported from labels that failed their check.
+        "check": f"{character}/ground_truth_check.json",
+    }
+
+
+def of_format(name):
+    """All files and folders of one of the dataset's formats."""
+    files = [f"coco/annotations/{file}_{split}.json" for file in COCO_FILES.values() for split in EXPORT["shares"]]
+    gathered = {"coco": files, "yolo": ["yolo/data.yaml"]}.get(name, [])
+    return [*[folder for tree in TREES[name] for folder in shards(f"{tree}/*")], *map(exported, gathered)]
+
+
+def exports():
+    """All files and folders that the target `export` makes."""
+    made = [exported("README.md"), *[file for name in EXPORT["formats"] for file in of_format(name)], *motions()]
+    return made if CHARACTERS else []
 
 
 def everything(wildcards):

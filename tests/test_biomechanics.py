@@ -407,25 +407,23 @@ def crossing(tmp_path_factory) -> Workflow:
     characters = {"doll": {"file": str(file)}, "ada": {"anny": {"frames": 2}}, "duo": {"people": people}}
     config = {"characters": characters, "cameras": {"angles": {"front": 0}}, "render": {"frames": "first"}}
     workflow = Workflow.new(folder / "repository", config)
-    with (workflow.root / "Snakefile").open("a") as file:
-        file.write("\n\nrule exported:\n    input: biomechanics_exports()\n")
     return workflow
 
 
 def test_the_config_says_which_formats_everybody_is_exported_in(crossing, tmp_path):
     workflow = Workflow(crossing.root).copy(tmp_path / "copy")
     workflow.change("only", ["ada", "duo"])
-    files = {job for job in workflow.plan("exported") if job.startswith("export_person")}
+    files = {job for job in workflow.plan("export") if job.startswith("export_person")}
     assert files == {
         *(f"export_person ada {suffix}" for suffix in ("bvh", "trc", "c3d", "body.npz")),
         *(f"export_person duo .{person} {suffix}" for person in "01" for suffix in ("bvh", "trc", "c3d")),
     }
-    workflow.change("export.formats", ["trc"])
-    assert len({job for job in workflow.plan("exported") if job.startswith("export_person")}) == 3
-    workflow.change("export.formats", ["tcr"])
-    run = workflow.run("--cores", "2", "exported")
+    workflow.change("export.motions", ["trc"])
+    assert len({job for job in workflow.plan("export") if job.startswith("export_person")}) == 3
+    workflow.change("export.motions", ["tcr"])
+    run = workflow.run("--cores", "2", "export")
     assert run.status != 0 and not run.started
-    assert run.sentences == ["Config: export.formats[0] is 'tcr'; the nearest valid one is 'trc'."]
+    assert run.sentences == ["Config: export.motions[0] is 'tcr'; the nearest valid one is 'trc'."]
 
 
 def test_a_scene_is_exported_whole_and_what_cannot_be_is_told(crossing):

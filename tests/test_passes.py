@@ -22,7 +22,7 @@ from pose_factory.blender import passes as blender_passes
 from pose_factory.blender.prepare import prepare
 from pose_factory.config import load
 from pose_factory.errors import PoseFactoryError
-from pose_factory.files import read_json, whole_folder
+from pose_factory.files import read_json, atomic_folder
 from pose_factory.geometry.camera import Camera
 from pose_factory.geometry.framing import frame_view
 from pose_factory.skeleton import JOINTS
@@ -445,16 +445,16 @@ def test_a_file_that_is_missing_or_damaged_is_told(tmp_path, name):
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     folder = tmp_path / "a folder"
-    with whole_folder(folder) as partial:
+    with atomic_folder(folder) as partial:
         (partial / "old").touch()
         assert not folder.exists()
-    with pytest.raises(ValueError, match="no"), whole_folder(folder) as partial:
+    with pytest.raises(ValueError, match="no"), atomic_folder(folder) as partial:
         (partial / "new").touch()
         raise ValueError("no")
     assert [path.name for path in tmp_path.rglob("*")] == ["a folder", "old"]
     (tmp_path / ".a folder-partial").mkdir()
     (tmp_path / ".a folder-partial" / "left by a kill").touch()
-    with whole_folder(folder) as partial:
+    with atomic_folder(folder) as partial:
         (partial / "new").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["a folder", "new"]
 

@@ -16,6 +16,7 @@ from typing import Any
 import jsonschema
 
 from pose_factory.errors import PoseFactoryError
+from pose_factory.export.splits import SPLITS, assign
 from pose_factory.sources import SUFFIXES
 from pose_factory.variation import IMAGES, PANORAMAS, images_in
 
@@ -53,13 +54,14 @@ def load(config: dict, root: Path, all_here: bool = True) -> dict:
     are the characters that are not chosen but stand in a chosen scene; `cameras` maps each camera angle's name to
     {name, azimuth, elevation (degrees), focal_length, sensor_width (mm), margin, resolution, framing}; `videos` maps
     each chosen name to its file's absolute path; `only` lists the chosen names; `variation.background` has `files`, the
-    names of the images in its folder, too. Raises PoseFactoryError for the mistake that comes first in the file, with
-    the number of the others.
+    names of the images in its folder, too; `splits` has train, val or test of every character, chosen or not, so that a
+    choice changes none. Raises PoseFactoryError for the mistake that comes first in the file, with the number of the
+    others.
     """
     schema = json.loads(SCHEMA_PATH.read_text())
     problems = _schema_problems(config, schema) + list(_name_problems(config))
     problems += [*_character_problems(config, root, all_here), *(_video_problems(config, root) if all_here else [])]
-    problems += _tracking_problems(config, schema)
+    problems += [*_tracking_problems(config, schema), *_export_problems(config, schema)]
     if not {path[0] for path, _ in problems if path} & {"variation", "cameras", "render"}:
         problems += _variation_problems(_fill(config, schema, schema["$defs"]), schema, root, all_here)
     if problems:
@@ -73,20 +75,17 @@ def load(config: dict, root: Path, all_here: bool = True) -> dict:
     results = os.path.normpath(os.path.expanduser(filled["results"]))
     chosen = _chosen(config) or [*characters, *videos]
     members = [name for name in _with_members(characters, chosen) if name not in chosen]
-    described = {
-        name: _character(name, characters[name], root, results) for name in [*chosen, *members] if name in characters
-    }
+    described = {name: _character(name, character, root, results) for name, character in characters.items()}
     return {
         **filled,
         "results": results,
         "only": chosen,
-        "characters": {
-            name: _character(name, characters[name], root, results) for name in chosen if name in characters
-        },
+        "characters": {name: described[name] for name in chosen if name in characters},
         "members": {name: described[name] for name in members},
         "videos": {name: str(_resolve(videos[name], root)) for name in chosen if name in videos},
         "cameras": _cameras(filled["cameras"], _angles(schema)),
         "variation": _variation(filled["variation"], root),
+        "splits": assign(described, filled["export"]["seed"], filled["export"]["shares"]),
     }
 
 
@@ -281,6 +280,14 @@ def _folder_problems(folder: str, root: Path, all_here: bool) -> Iterator[Proble
         yield path, f"{key} is a folder that does not exist: {resolved}"
     elif all_here and not images_in(str(resolved)):
         yield path, f"{key} is {resolved}, which has no {', '.join((*IMAGES, *PANORAMAS))} in it; put some there"
+
+
+def _export_problems(config: dict, schema: dict) -> Iterator[Problem]:
+    match _fill(config.get("export"), schema["properties"]["export"], schema["$defs"]):
+        case {"shares": {"train": float(train), "val": float(val), "test": float(test)}}:
+            if min(train, val, test) >= 0 and abs((total := train + val + test) - 1) > 1e-6:
+                path = ("export", "shares")
+                yield path, f"{_dotted(path)} adds up to {total:g} over {', '.join(SPLITS)}, but must add up to 1"
 
 
 def _remote_problems(path: tuple, remote: str, storage: Any) -> Iterator[Problem]:

@@ -38,16 +38,19 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a new folder beside `path`; on success it replaces `path`, on failure it is removed."""
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; on success it replaces `path`, on failure it is removed."""
     path = Path(path)
     partial = path.with_name(f".{path.name}-partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a job that was killed
-    partial.mkdir(parents=True)
     try:
+        shutil.rmtree(partial, ignore_errors=True)  # of a job that was killed
+        partial.mkdir(parents=True)
         yield partial
         shutil.rmtree(path, ignore_errors=True)
         partial.rename(path)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        raise PoseFactoryError(f"Cannot write {path}: {reason}; free some space or fix its folder.") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

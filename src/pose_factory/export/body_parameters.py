@@ -43,5 +43,5 @@ def _check_rigid(recording: Recording) -> None:
         bone = recording.bones[1 + int(off.argmax())]
         raise PoseFactoryError(
             f"The bone {bone} moves in its parent by up to {1000 * off.max():.0f} mm, which no pose of an Anny body "
-            "does: leave body out of export.formats, or give the character a motion that only turns bones."
+            "does: leave body out of export.motions, or give the character a motion that only turns bones."
         )

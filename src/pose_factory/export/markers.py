@@ -65,7 +65,7 @@ def write_c3d(path: Path, joints: np.ndarray, first: int, fps: float) -> None:
     last = first + len(markers) - 1
     if last > LAST_FRAME:
         raise PoseFactoryError(
-            f"C3D numbers frames up to {LAST_FRAME}, and this motion goes to {last}: leave c3d out of export.formats."
+            f"C3D numbers frames up to {LAST_FRAME}, and this motion goes to {last}: leave c3d out of export.motions."
         )
     points = np.ones((4, len(names), len(markers)))
     points[:3] = 1000 * markers.T
