@@ -47,7 +47,7 @@ ASTRAY = 10.0  # metres that the body is moved by
 EASE = 0.1
 """Seconds to either side over which the body is raised for a frame with a foot below the floor."""
 HOVER = 0.015
-"""Of the leg: a foot of the recording that is held this far above its floor stands on it."""
+"""Of the leg: what the recording holds so far above its floor stands on it; from twice that on it is in the air."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,8 @@ class _Leg:
     bones, lengths, directions (2, N, 3): of thigh and shin; across (2, N, 3, 2): two axes perpendicular to each; hip
     (N, 3): from midway between the hips; ankle (N, 3); foot, toes (N, 3, 3): their turns from rest; pitch (N, 3): the
     axis about which the foot pitches; points (P, 3): contacts.points of the foot; parts: the heel's and the front's
-    points at rest, relative to what they turn about; wanted (N, P) the height of those points that are touching (N, P)
-    the floor; anchors, steps: contacts.Foot.anchors, scaled. bent (2, N, 2) is how far thigh and shin turn along
+    points at rest, relative to what they turn about; settled (N, P): how surely
+    those of the recording are on the floor, 0 to 1; anchors, steps: contacts.Foot.anchors, scaled. bent (2, N, 2) is how far thigh and shin turn along
     `across` and pitched (N,) how far the foot does, radians.
     """
 
@@ -197,8 +197,7 @@ class _Leg:
     pitch: np.ndarray
     points: np.ndarray
     parts: list[np.ndarray]
-    wanted: np.ndarray
-    touching: np.ndarray
+    settled: np.ndarray
     anchors: np.ndarray
     steps: np.ndarray
     bent: np.ndarray
@@ -228,8 +227,7 @@ class _Leg:
             pitch=foot @ _unit(np.cross([0, 0, 1.0], of_foot[-1] * [1, 1, 0] + [0, -1e-9, 0])),
             points=of_foot,
             parts=_soles(body, rest, side),
-            wanted=scale * np.maximum(touched.height - HOVER * leg_length(recording.rest), 0),
-            touching=touched.touching,
+            settled=touched.touching * _settled(touched.height / (HOVER * leg_length(recording.rest))),
             anchors=anchors,
             steps=min(scale, 1.0) * steps,
             bent=np.zeros((*directions.shape[:2], 2)),
@@ -257,6 +255,12 @@ class _Leg:
         for bone, direction, shift in zip(self.bones, self.directions, aside, strict=False):
             turned[bone] = _arc(direction, direction + shift) @ turned[bone]
         turned[self.bones[2]] = self.turned_foot()
+
+
+def _settled(height: np.ndarray) -> np.ndarray:
+    """How surely what is at a height is on the floor: 1 up to a height of 1, less up to 2, and 0 from there on."""
+    share = np.clip(2 - height, 0, 1)
+    return share**2 * (3 - 2 * share)
 
 
 def _soles(body: Body, rest: _Rest, side: str) -> list[np.ndarray]:
@@ -344,18 +348,16 @@ def _hold_foot(system: "_System", leg: _Leg, gone: np.ndarray, pitch: np.ndarray
     known = levers * leg.pitched[:, None, None]
     natural = np.diff(leg.ankle[:, None] + paths - known, axis=0)[..., :2]
     once = _differences(frames, 1)
-    for point in range(leg.touching.shape[1]):
+    for point, settled in enumerate(leg.settled.T):
         stands = leg.anchors == point
         steps = (_each(once, 2) @ _every(moves[point][:, :2]))[np.repeat(stands, 2)]
         system.add(steps, (leg.steps - natural[:, point])[stands].ravel(), SLIDE * pace)
-    for point in range(paths.shape[1]):
-        heights = _every(moves[point][:, 2:])
-        here = lowest[:, point] - known[:, point, 2]
-        touching = leg.touching[:, point] if point < leg.touching.shape[1] else np.zeros(frames, bool)
-        if touching.any():
-            system.add(heights[touching], leg.wanted[touching, point] - here[touching], LIFT)
-        below = sunk[:, point]
-        system.add(heights[below], -here[below], SINK)
+        on_floor = settled > 0
+        heights = _every(moves[point][:, 2:])[on_floor]
+        system.add(heights, (known[:, point, 2] - lowest[:, point])[on_floor], LIFT / settled[on_floor])
+    for point, below in enumerate(sunk.T[: paths.shape[1]]):
+        heights = _every(moves[point][:, 2:])[below]
+        system.add(heights, (known[:, point, 2] - lowest[:, point])[below], SINK)
 
 
 class _System:
