@@ -90,10 +90,12 @@ def code(script):
 
 
 def sources_of(character):
-    """The files that a character is made from; none for a body that is described."""
+    """The files that a character is made from: its own, or the one that a described body's motion comes from."""
     if character in REMOTE:
         return [f"{RESULTS}/{character}/source", f"{RESULTS}/{character}/source.json"]
-    file = PREPARED[character]["file"]
+    described = PREPARED[character]
+    motion = (described["anny"] or {}).get("motion")
+    file = motion["file"] if isinstance(motion, dict) else described["file"]
     return files_of(file) if file else []
 
 

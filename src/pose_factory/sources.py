@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 SUFFIXES = (".fbx", ".glb", ".gltf", ".blend")
+MOTION_SUFFIXES = (*SUFFIXES, ".bvh")
 
 
 def files_of(character: str | Path) -> list[str]:

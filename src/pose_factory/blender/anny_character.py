@@ -4,20 +4,25 @@ import difflib
 import json
 import re
 from functools import partial
+from pathlib import Path
 
 import bpy
 import numpy as np
 from mathutils import Color
 
+from pose_factory.blender import motion_files
 from pose_factory.blender import scene as scenes
 from pose_factory.blender.anny_rig import build_action, build_armature, build_mesh
 from pose_factory.bodies.anny_body import DEFAULT_CUT, ZONES, Body, described_body
 from pose_factory.bodies.cloth import lay
-from pose_factory.bodies.motion import animate
+from pose_factory.bodies.motion import Motion, animate
 from pose_factory.errors import PoseFactoryError
+from pose_factory.retargeting.retarget import retarget
 
 DEFAULT_LOOK = {"skin": "#d8ac96", "top": "#4b81ad", "bottom": "#6f695f", "shoes": "#cdcac6", "hair": "#432f20"}
-DEFAULTS = {"phenotype": {}, "local": {}, "motion": "walk", "frames": 24, "fps": 24, "look": {}}
+DEFAULTS = {"phenotype": {}, "local": {}, "motion": "walk", "frames": None, "fps": None, "look": {}}
+FRAMES, FPS = 24, 24
+"""Of a motion that is not from a file, unless it is said."""
 GARMENTS = ("top", "bottom", "shoes")
 PATTERNS = ("stripes", "pinstripes", "checks", "dots", "gradient", "mottled")
 DEFAULT_SIZE = 0.06
@@ -26,12 +31,13 @@ SOLES, EYE_WHITE, IRIS, MOUTH = [0.75, 0.74, 0.72], [0.80, 0.78, 0.75], [0.10, 0
 
 
 def build(spec: dict) -> None:
-    """Build the character `spec` describes: an armature "Armature", a mesh "Body" skinned to it, and one action with a
-    key on every frame from 1 on; set the scene's frame rate and range.
+    """Build the character `spec` describes in an empty scene: an armature "Armature", a mesh "Body" skinned to it, and
+    one action with a key on every frame from 1 on; set the scene's frame rate and range.
 
-    spec: phenotype, local (see anny_body), motion (see motion.MOTIONS), frames, fps, look; all optional. look: skin,
-    hair, top, bottom, shoes (sRGB as "#rrggbb"; the last three also {pattern, colours, size}, see cloth.lay) and the
-    cut, of anny_body.CUTS. body["landmarks"] is a JSON string {joint: {"vertices": [...], "weights": [...]}}. Raises
+    spec: phenotype, local (see anny_body), motion (see motion.MOTIONS, or {file, action} whose motion it takes over),
+    frames, fps (None: FRAMES and FPS, or as the file has it), look; all optional. look: skin, hair, top, bottom, shoes
+    (sRGB as "#rrggbb"; the last three also {pattern, colours, size}, see cloth.lay) and the cut, of anny_body.CUTS.
+    body["landmarks"] is a JSON string {joint: {"vertices": [...], "weights": [...]}}. Raises
     PoseFactoryError for anything else in `spec`.
     """
     _check_keys(spec, DEFAULTS, "character")
@@ -44,16 +50,27 @@ def build(spec: dict) -> None:
         _check_keys(pattern, {"pattern": "", "colours": [], "size": DEFAULT_SIZE}, f"look.{part}")
         _check_keys({pattern["pattern"]: None}, dict.fromkeys(PATTERNS), "pattern")
     body = described_body(spec)
-    motion = animate(spec["motion"], body, spec["frames"], spec["fps"])
+    name, motion, fps = _motion(body, spec["motion"], spec["frames"], spec["fps"])
 
     armature = build_armature(body)
     mesh = _mesh(body, armature)
     for part, pattern in patterns.items():
         _lay(mesh, part, lay(body, part, pattern["pattern"], pattern.get("size", DEFAULT_SIZE)))
     mesh.materials.append(_material(plain, patterns))
-    build_action(body, motion, armature, spec["motion"], first=1)
-    scenes.set_timing(spec["fps"], 1, spec["frames"])
+    build_action(body, motion, armature, name, first=1)
+    scenes.set_timing(fps, 1, len(motion.root))
     bpy.context.scene.frame_set(1)
+
+
+def _motion(body: Body, wanted: str | dict, frames: int | None, fps: float | None) -> tuple[str, Motion, float]:
+    """The motion that is wanted, its name and its frame rate."""
+    if isinstance(wanted, str):
+        fps = fps or FPS
+        return wanted, animate(wanted, body, frames or FRAMES, fps), fps
+    path = Path(wanted["file"])
+    recording = motion_files.read(path, wanted.get("action")).played(frames, fps)
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    return path.stem, retarget(recording, body), recording.fps
 
 
 def _linear(part: str, colour: str) -> list[float]:

@@ -39,6 +39,7 @@ def prepare(source: dict, destination: Path) -> dict:
     holds. Raises PoseFactoryError for anything that cannot be filmed.
     """
     path = Path(source["file"]) if source.get("file") else None
+    motion_file = _motion_file(source)
     if path:
         importers.load(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -47,7 +48,8 @@ def prepare(source: dict, destination: Path) -> dict:
 
         bpy.ops.wm.read_factory_settings(use_empty=True)
         anny_character.build(source["anny"])
-        digest = hashlib.sha256(repr(source["anny"]).encode()).hexdigest()
+        described = source["anny"] | ({"motion": motion_file} if motion_file else {})  # wherever that file lies
+        digest = hashlib.sha256(repr(described).encode()).hexdigest()
     character = _find_character()
     own_tails = path is None or path.suffix.lower() == ".blend"
     rig = rigs.detect([bone.name for bone in character.armature.data.bones], tails_trusted=own_tails)
@@ -76,6 +78,7 @@ def prepare(source: dict, destination: Path) -> dict:
         "source": source.get("source", ""),
         "licence": source.get("licence", ""),
         "source_sha256": digest,
+        "motion_file": motion_file,
         "warnings": character.warnings,
     }
     return {
@@ -85,6 +88,15 @@ def prepare(source: dict, destination: Path) -> dict:
         "last_frame": last,
         "units": "metres, Z up, facing -Y, lowest point of the motion on z = 0",
     }
+
+
+def _motion_file(source: dict) -> dict | None:
+    """What character.json says of the file that an Anny body's motion comes from, if one does."""
+    motion = (source.get("anny") or {}).get("motion")
+    if not isinstance(motion, dict):
+        return None
+    path = Path(motion["file"])
+    return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "action": motion.get("action")}
 
 
 def _find_character() -> Character:
