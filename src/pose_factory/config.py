@@ -295,6 +295,10 @@ def _folder_problems(folder: str, root: Path, all_here: bool) -> Iterator[Proble
         yield path, f"{key} is a folder that does not exist: {resolved}"
     elif all_here and not images_in(str(resolved)):
         yield path, f"{key} is {resolved}, which has no {', '.join((*IMAGES, *PANORAMAS))} in it; put some there"
+    elif all_here:
+        files = (str(resolved / name) for name in images_in(str(resolved)))
+        if braced := next((file for file in files if "{" in file or "}" in file), None):
+            yield path, f"{key} has {braced}, whose braces Snakemake takes for a wildcard; rename it"
 
 
 def _export_problems(config: dict, schema: dict) -> Iterator[Problem]:
