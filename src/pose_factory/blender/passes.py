@@ -1,7 +1,7 @@
 """The label passes of one view of the open, prepared scene: depth, normals, instances, parts and flow of every pixel.
 
 They are not rendered: through the centre of each pixel the first triangle is found (geometry.raster), and what is known
-of it is written down. So labels never mix, one ray serves all passes, and neither a GPU nor a number of samples matters.
+of it is written down. So labels never mix, one look serves all passes, and engine, device and samples do not matter.
 """
 
 from collections.abc import Sequence
@@ -45,6 +45,11 @@ def make(
     not count, as for visibility. Returns what passes.json holds (see docs/tables.md), NaN for what could not be
     measured. Raises PoseFactoryError when a mesh that flow is wanted of does not keep its vertices.
     """
+    if len(character["people"]) >= passes.OCCLUDER:
+        raise PoseFactoryError(
+            f"The scene has {len(character['people'])} people, but passes tell only {passes.OCCLUDER - 1} apart: take "
+            "some out, or render without passes."
+        )
     people = [Person(facts) for facts in character["people"]]
     reader, camera = _Reader(people), Camera.from_json(view)
     checks = _Checks(camera, people, labels, boxes, frames)
@@ -80,7 +85,7 @@ def make(
             }
             for name in wanted
         },
-        "parts": passes.PARTS,
+        "part_names": ["", *passes.PARTS],
         "checks": checks.summary(),
         "blender": bpy.app.version_string,
     }
@@ -348,23 +353,18 @@ class _Checks:
 
         return {
             "pixels": len(found["beside_mm"]),
-            "depth": {
-                "max_mm": of("beside_mm", np.max),
-                "p99_mm": of("beside_mm", lambda values: np.quantile(values, 0.99)),
-                "first_surface": of("first_surface", np.mean),
-            },
-            "normals": {
-                "length_error_max": of("length_error", np.max),
-                "median_degrees": of("normals_degrees", np.median),
-                "p95_degrees": of("normals_degrees", lambda values: np.quantile(values, 0.95)),
-            },
-            "boxes": {"max_px": of("box_px", np.max), "iou_min": of("box_iou", np.min)},
-            "visibility": {
-                "joints": len(found["visibility"]),
-                "same": of("visibility", np.mean),
-                "within_a_pixel": of("visibility_within_a_pixel", np.mean),
-            },
-            "flow": {name: of(name, np.mean) for name in ("carried", "hidden", "lost")},
+            "depth_max_mm": of("beside_mm", np.max),
+            "depth_p99_mm": of("beside_mm", lambda values: np.quantile(values, 0.99)),
+            "first_surface": of("first_surface", np.mean),
+            "normals_length_error_max": of("length_error", np.max),
+            "normals_median_degrees": of("normals_degrees", np.median),
+            "normals_p95_degrees": of("normals_degrees", lambda values: np.quantile(values, 0.95)),
+            "box_max_px": of("box_px", np.max),
+            "box_iou_min": of("box_iou", np.min),
+            "joints": len(found["visibility"]),
+            "visibility_same": of("visibility", np.mean),
+            "visibility_within_a_pixel": of("visibility_within_a_pixel", np.mean),
+            **{f"flow_{name}": of(name, np.mean) for name in ("carried", "hidden", "lost")},
         }
 
 
