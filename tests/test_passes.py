@@ -185,10 +185,14 @@ def sphere(rings: int) -> tuple[list, list]:
     return points, quads.tolist()
 
 
-@pytest.mark.parametrize("inside_out", [False, True])
-def test_a_sphere_has_its_radii_for_normals_towards_the_camera(tmp_path, inside_out):
+@pytest.mark.parametrize("kind", ["outside", "inside out", "mirrored", "stretched"])
+def test_a_sphere_has_its_radii_for_normals_towards_the_camera(tmp_path, kind):
+    """However its polygons are wound, and whatever its object's scale makes of them."""
     points, quads = sphere(60)
-    facts = alone(points, [quad[::-1] for quad in quads] if inside_out else quads, smooth=True)
+    scale = np.array({"mirrored": [-1, 1, 1], "stretched": [0.4, 1, 2.5]}.get(kind, [1, 1, 1]))
+    turned = [quad[::-1] for quad in quads] if kind == "inside out" else quads
+    facts = alone((points / scale).tolist(), turned, smooth=True)
+    bpy.data.objects["Mesh"].scale = scale
     made = Filmed(facts, camera_at(6.0), [1], tmp_path / "passes")
     seen = made.instances[1] == 1
     v, u = np.nonzero(seen)
@@ -315,6 +319,16 @@ def test_what_is_nobody_s_hides_people_and_is_no_part(doll):
     for name in ALL:
         np.testing.assert_array_equal(getattr(made, name)[1][~hidden], getattr(free, name)[1][~hidden])
     judge("front", made.told["checks"], LIMITS)
+
+
+def test_meshes_without_faces_or_size_are_not_seen_and_hurt_nothing(doll):
+    def nothings():
+        bpy.context.collection.objects.link(bpy.data.objects.new("Empty", bpy.data.meshes.new("Empty")))
+        bpy.ops.mesh.primitive_cube_add(scale=(0, 0, 0), location=(0, -1, 1))
+
+    free, made = doll.film([1, 2]), doll.film([1, 2], add=nothings)
+    assert made.files == free.files
+    assert made.told["checks"] == free.told["checks"]
 
 
 def test_what_passes_behind_the_camera_has_no_flow_there(doll):

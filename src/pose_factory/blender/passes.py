@@ -115,6 +115,7 @@ class _Reader:
         taken = {mesh.name for mesh, _, _ in owned}
         others = [mesh for mesh in evaluate.character_meshes() if mesh.name not in taken]
         self._owned = owned + [(mesh, passes.OCCLUDER, None) for mesh in others]
+        self.instances = sorted({instance for _, instance, _ in self._owned})
         self._limbs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def __call__(self) -> _Geometry:
@@ -130,8 +131,10 @@ class _Reader:
             loops = _array(data.loop_triangles, "loops", count * 3)
             polygons = _array(data.loop_triangles, "polygon_index", count)
             normals = _array(data.corner_normals, "vector", len(data.loops) * 3, np.float32).reshape(-1, 3)
-            # Normals go by the transpose of the inverse; mirroring turns them, which does not matter here.
-            normals = normals @ np.linalg.inv(np.array(o.matrix_world)[:3, :3])
+            # Normals go by the cofactors, which are there for a mesh scaled to nothing, too; on which side of the
+            # surface that leaves them does not matter.
+            x, y, z = np.array(o.matrix_world)[:3, :3].T
+            normals = normals @ np.stack([np.cross(y, z), np.cross(z, x), np.cross(x, y)])
             parts.append(
                 (
                     vertices,
@@ -151,8 +154,8 @@ class _Reader:
         """(F,) the limb of each polygon; found again only where a modifier makes other polygons."""
         known, found = self._limbs.get(o.name, (None, None))
         if known is None or not np.array_equal(known, corners):
-            bones = person.joint_of_bone if person else {}
-            found = limbs.of_polygons(o, bones)
+            nobody = np.full(len(o.data.polygons), limbs.NONE)
+            found = limbs.of_polygons(o, person.joint_of_bone) if person else nobody
             self._limbs[o.name] = corners, found
         return found
 
@@ -201,7 +204,7 @@ class _Frame:
 def _look(reader: _Reader, camera: Camera, number: int, near: float) -> _Frame:
     geometry = reader()
     corners = camera.to_camera(geometry.vertices)[geometry.triangles]
-    raster, silhouettes = _see(corners, geometry.instance, camera, near)
+    raster, silhouettes = _see(corners, geometry.instance, reader.instances, camera, near)
     seen = raster.triangle >= 0
     triangle, weights = raster.triangle[seen], raster.weights[seen]
     normals = np.zeros((*seen.shape, 3))
@@ -215,22 +218,23 @@ def _look(reader: _Reader, camera: Camera, number: int, near: float) -> _Frame:
         silhouettes,
         passes.PASSES["depth"].rounded(np.where(seen, raster.depth, 0)),
         passes.PASSES["normals"].rounded(normals),
-        np.where(seen, geometry.instance[raster.triangle], 0).astype(np.uint8),
-        np.where(seen, geometry.limb[raster.triangle], limbs.NONE).astype(np.int8),
+        # Triangle -1, which is none, is the one behind the last.
+        np.append(geometry.instance, np.uint8(0))[raster.triangle],
+        np.append(geometry.limb, np.int8(limbs.NONE))[raster.triangle],
     )
 
 
 def _see(
-    corners: np.ndarray, instance: np.ndarray, camera: Camera, near: float
+    corners: np.ndarray, instance: np.ndarray, instances: list[int], camera: Camera, near: float
 ) -> tuple[Raster, dict[int, np.ndarray]]:
-    """All instances in one raster, and the silhouette of each by itself."""
+    """All `instances` in one raster, and the silhouette of each by itself; `corners` (T, 3, 3) are of `instance` (T,)."""
     shape = camera.height, camera.width
     triangle, weights, depth = np.full(shape, -1, np.int32), np.zeros((*shape, 3)), np.full(shape, np.inf)
     silhouettes = {}
-    for value in np.unique(instance):
+    for value in instances:
         rows = np.flatnonzero(instance == value)
         alone = rasterise(corners[rows], camera.K, camera.width, camera.height, near)
-        silhouettes[int(value)] = alone.triangle >= 0
+        silhouettes[value] = alone.triangle >= 0
         nearer = alone.depth < depth
         triangle[nearer] = rows[alone.triangle[nearer]]
         weights[nearer], depth[nearer] = alone.weights[nearer], alone.depth[nearer]
@@ -243,7 +247,7 @@ def _towards_camera(shaded: np.ndarray, corners: np.ndarray, points: np.ndarray)
     flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     flat *= -np.sign((flat * corners[:, 0]).sum(axis=1, keepdims=True))
     side = np.sign((shaded * flat).sum(axis=1, keepdims=True))
-    normals = _unit(np.where(side == 0, flat, shaded * side))
+    normals = _unit(np.where(np.abs(side) > 0, shaded * side, flat))  # also where a file's own normals are no numbers
     to_camera = -_unit(points)
     cosine = (normals * to_camera).sum(axis=1, keepdims=True)
     return _unit(normals + np.maximum(GRAZING - cosine, 0) * to_camera)
@@ -341,7 +345,7 @@ class _Checks:
         return same
 
     def _note(self, name: str, values) -> None:
-        self._found[name].append(np.asarray(values, float))
+        self._found[name].append(np.asarray(values, np.float32))
 
     def summary(self) -> dict:
         """Means, and the worst, of what was measured; NaN where nothing was."""
