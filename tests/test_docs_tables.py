@@ -17,9 +17,12 @@ from fitted import dancer, seen
 from s3 import serve
 from scripted import Film, Scripted, walker
 
+from pose_factory import passes
 from pose_factory.blender import bounds, ground_truth, render, scene
+from pose_factory.blender import passes as blender_passes
 from pose_factory.blender.prepare import prepare
 from pose_factory.config import load
+from pose_factory.files import json_safe
 from pose_factory.fitting.fitted import write_bodies
 from pose_factory.fitting.output import angle_table
 from pose_factory.fitting.output import report as fit_report
@@ -56,6 +59,7 @@ PLACEHOLDERS = {
     "{reason}": [session.NOBODY, session.UNMATCHED, session.BEFORE, session.AFTER],
     "{gap}": GAPS,
     "{person}": ["0"],
+    "{pass}": list(passes.PASSES),
     "{file}": ["characters/doll.fbx", "doll/fused.parquet"],
 }
 JSON_TYPES = {"integer": int, "number": float, "string": str, "boolean": bool, "array": list, "null": type(None)}
@@ -108,11 +112,14 @@ def of_a_character(folder: Path) -> dict[str, list]:
     log = folder / "log"
     log.touch()
     rendered = render.render(view, measured, [1], RENDER, 1, folder / "frames", log)
+    scene.open_character(folder / "character.blend")
+    made = blender_passes.make(character, view, [1, 3], list(passes.PASSES), labels, boxes, folder / "passes")
     return {
         "character.json": [character],
         "bounds.json": [measured],
         "camera.json": [view],
         "render.json": [rendered],
+        "passes.json": [json_safe(made)],
         "ground_truth.json": [check],
         "ground_truth.parquet": [labels],
         "boxes.parquet": [boxes],

@@ -1,7 +1,7 @@
 """The label passes of one view of the open, prepared scene: depth, normals, instances, parts and flow of every pixel.
 
 They are not rendered: through the centre of each pixel the first triangle is found (geometry.raster), and what is known
-of it is written down. So labels never mix, one ray serves all passes, and neither a GPU nor a number of samples matters.
+of it is written down. So labels never mix, one look serves all passes, and engine, device and samples do not matter.
 """
 
 from collections.abc import Sequence
@@ -45,6 +45,11 @@ def make(
     not count, as for visibility. Returns what passes.json holds (see docs/tables.md), NaN for what could not be
     measured. Raises PoseFactoryError when a mesh that flow is wanted of does not keep its vertices.
     """
+    if len(character["people"]) >= passes.OCCLUDER:
+        raise PoseFactoryError(
+            f"The scene has {len(character['people'])} people, but passes tell only {passes.OCCLUDER - 1} apart: take "
+            "some out, or render without passes."
+        )
     occluders.add(view["variation"]["occluders"])
     people = [Person(facts) for facts in character["people"]]
     reader, camera = _Reader(people), Camera.from_json(view)
@@ -81,7 +86,7 @@ def make(
             }
             for name in wanted
         },
-        "parts": passes.PARTS,
+        "part_names": ["", *passes.PARTS],
         "checks": checks.summary(),
         "blender": bpy.app.version_string,
     }
@@ -111,6 +116,7 @@ class _Reader:
         taken = {mesh.name for mesh, _, _ in owned}
         others = [mesh for mesh in evaluate.character_meshes() if mesh.name not in taken]
         self._owned = owned + [(mesh, passes.OCCLUDER, None) for mesh in others]
+        self.instances = sorted({instance for _, instance, _ in self._owned})
         self._limbs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def __call__(self) -> _Geometry:
@@ -126,8 +132,10 @@ class _Reader:
             loops = _array(data.loop_triangles, "loops", count * 3)
             polygons = _array(data.loop_triangles, "polygon_index", count)
             normals = _array(data.corner_normals, "vector", len(data.loops) * 3, np.float32).reshape(-1, 3)
-            # Normals go by the transpose of the inverse; mirroring turns them, which does not matter here.
-            normals = normals @ np.linalg.inv(np.array(o.matrix_world)[:3, :3])
+            # Normals go by the cofactors, which are there for a mesh scaled to nothing, too; on which side of the
+            # surface that leaves them does not matter.
+            x, y, z = np.array(o.matrix_world)[:3, :3].T
+            normals = normals @ np.stack([np.cross(y, z), np.cross(z, x), np.cross(x, y)])
             parts.append(
                 (
                     vertices,
@@ -147,8 +155,8 @@ class _Reader:
         """(F,) the limb of each polygon; found again only where a modifier makes other polygons."""
         known, found = self._limbs.get(o.name, (None, None))
         if known is None or not np.array_equal(known, corners):
-            bones = person.joint_of_bone if person else {}
-            found = limbs.of_polygons(o, bones)
+            nobody = np.full(len(o.data.polygons), limbs.NONE)
+            found = limbs.of_polygons(o, person.joint_of_bone) if person else nobody
             self._limbs[o.name] = corners, found
         return found
 
@@ -197,7 +205,7 @@ class _Frame:
 def _look(reader: _Reader, camera: Camera, number: int, near: float) -> _Frame:
     geometry = reader()
     corners = camera.to_camera(geometry.vertices)[geometry.triangles]
-    raster, silhouettes = _see(corners, geometry.instance, camera, near)
+    raster, silhouettes = _see(corners, geometry.instance, reader.instances, camera, near)
     seen = raster.triangle >= 0
     triangle, weights = raster.triangle[seen], raster.weights[seen]
     normals = np.zeros((*seen.shape, 3))
@@ -211,22 +219,23 @@ def _look(reader: _Reader, camera: Camera, number: int, near: float) -> _Frame:
         silhouettes,
         passes.PASSES["depth"].rounded(np.where(seen, raster.depth, 0)),
         passes.PASSES["normals"].rounded(normals),
-        np.where(seen, geometry.instance[raster.triangle], 0).astype(np.uint8),
-        np.where(seen, geometry.limb[raster.triangle], limbs.NONE).astype(np.int8),
+        # Triangle -1, which is none, is the one behind the last.
+        np.append(geometry.instance, np.uint8(0))[raster.triangle],
+        np.append(geometry.limb, np.int8(limbs.NONE))[raster.triangle],
     )
 
 
 def _see(
-    corners: np.ndarray, instance: np.ndarray, camera: Camera, near: float
+    corners: np.ndarray, instance: np.ndarray, instances: list[int], camera: Camera, near: float
 ) -> tuple[Raster, dict[int, np.ndarray]]:
-    """All instances in one raster, and the silhouette of each by itself."""
+    """All `instances` in one raster, and the silhouette of each by itself; `corners` (T, 3, 3) are of `instance` (T,)."""
     shape = camera.height, camera.width
     triangle, weights, depth = np.full(shape, -1, np.int32), np.zeros((*shape, 3)), np.full(shape, np.inf)
     silhouettes = {}
-    for value in np.unique(instance):
+    for value in instances:
         rows = np.flatnonzero(instance == value)
         alone = rasterise(corners[rows], camera.K, camera.width, camera.height, near)
-        silhouettes[int(value)] = alone.triangle >= 0
+        silhouettes[value] = alone.triangle >= 0
         nearer = alone.depth < depth
         triangle[nearer] = rows[alone.triangle[nearer]]
         weights[nearer], depth[nearer] = alone.weights[nearer], alone.depth[nearer]
@@ -239,7 +248,7 @@ def _towards_camera(shaded: np.ndarray, corners: np.ndarray, points: np.ndarray)
     flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     flat *= -np.sign((flat * corners[:, 0]).sum(axis=1, keepdims=True))
     side = np.sign((shaded * flat).sum(axis=1, keepdims=True))
-    normals = _unit(np.where(side == 0, flat, shaded * side))
+    normals = _unit(np.where(np.abs(side) > 0, shaded * side, flat))  # also where a file's own normals are no numbers
     to_camera = -_unit(points)
     cosine = (normals * to_camera).sum(axis=1, keepdims=True)
     return _unit(normals + np.maximum(GRAZING - cosine, 0) * to_camera)
@@ -337,7 +346,7 @@ class _Checks:
         return same
 
     def _note(self, name: str, values) -> None:
-        self._found[name].append(np.asarray(values, float))
+        self._found[name].append(np.asarray(values, np.float32))
 
     def summary(self) -> dict:
         """Means, and the worst, of what was measured; NaN where nothing was."""
@@ -349,23 +358,18 @@ class _Checks:
 
         return {
             "pixels": len(found["beside_mm"]),
-            "depth": {
-                "max_mm": of("beside_mm", np.max),
-                "p99_mm": of("beside_mm", lambda values: np.quantile(values, 0.99)),
-                "first_surface": of("first_surface", np.mean),
-            },
-            "normals": {
-                "length_error_max": of("length_error", np.max),
-                "median_degrees": of("normals_degrees", np.median),
-                "p95_degrees": of("normals_degrees", lambda values: np.quantile(values, 0.95)),
-            },
-            "boxes": {"max_px": of("box_px", np.max), "iou_min": of("box_iou", np.min)},
-            "visibility": {
-                "joints": len(found["visibility"]),
-                "same": of("visibility", np.mean),
-                "within_a_pixel": of("visibility_within_a_pixel", np.mean),
-            },
-            "flow": {name: of(name, np.mean) for name in ("carried", "hidden", "lost")},
+            "depth_max_mm": of("beside_mm", np.max),
+            "depth_p99_mm": of("beside_mm", lambda values: np.quantile(values, 0.99)),
+            "first_surface": of("first_surface", np.mean),
+            "normals_length_error_max": of("length_error", np.max),
+            "normals_median_degrees": of("normals_degrees", np.median),
+            "normals_p95_degrees": of("normals_degrees", lambda values: np.quantile(values, 0.95)),
+            "box_max_px": of("box_px", np.max),
+            "box_iou_min": of("box_iou", np.min),
+            "joints": len(found["visibility"]),
+            "visibility_same": of("visibility", np.mean),
+            "visibility_within_a_pixel": of("visibility_within_a_pixel", np.mean),
+            **{f"flow_{name}": of(name, np.mean) for name in ("carried", "hidden", "lost")},
         }
 
 

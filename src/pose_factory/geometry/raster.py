@@ -14,8 +14,8 @@ ROUNDING = 1e-6
 @dataclass(frozen=True)
 class Raster:
     """What is seen through each pixel's centre: `triangle` (H, W) its index, -1 where there is none; `weights`
-    (H, W, 3) the barycentric coordinates of the point in it; `depth` (H, W) its z in camera axes, metres, infinite where
-    there is none."""
+    (H, W, 3) the barycentric coordinates of the point in it; `depth` (H, W) the point's z in camera axes, metres,
+    infinite where there is none."""
 
     triangle: np.ndarray
     weights: np.ndarray
@@ -28,8 +28,8 @@ def rasterise(corners: np.ndarray, K: np.ndarray, width: int, height: int, near:
     `K` (3, 3) are the camera's intrinsics; what lies before z = `near` (metres, > 0) is not seen. Both sides of a
     triangle count. Triangles that share an edge leave no gap; of two at one depth the first counts. Homogeneous
     coordinates serve triangles that reach behind the camera, too (Olano & Greer, "Triangle scan conversion using 2D
-    homogeneous coordinates", 1997): a ray d = K^-1 (u, v, 1) meets triangle (a, b, c) where d . (b x c), d . (c x a) and
-    d . (a x b) have one sign; their shares are the weights, and the depth is a . (b x c) over their sum.
+    homogeneous coordinates", 1997): a ray d = K^-1 (u, v, 1) meets triangle (a, b, c) where d . (b x c), d . (c x a)
+    and d . (a x b) have one sign; their shares are the weights, and the depth is a . (b x c) over their sum.
     """
     a, b, c = np.moveaxis(np.asarray(corners, float), 1, 0)
     edges = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
@@ -58,7 +58,8 @@ def rasterise(corners: np.ndarray, K: np.ndarray, width: int, height: int, near:
         seen = np.flatnonzero((depth >= near) & (depth < raster.depth[pixel]))
         index, weights, pixel, total, depth = (values[seen] for values in (index, weights, pixel, total, depth))
         np.minimum.at(raster.depth, pixel, depth)
-        first = np.flatnonzero(depth == raster.depth[pixel])[::-1]  # of several at one depth, the last one written stays
+        # The last that is written to a pixel stays: of several at one depth, the first.
+        first = np.flatnonzero(depth == raster.depth[pixel])[::-1]
         raster.triangle[pixel[first]] = index[first]
         raster.weights[pixel[first]] = weights[first] / total[first, None]
     return Raster(

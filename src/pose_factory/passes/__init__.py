@@ -20,14 +20,15 @@ from pose_factory.skeleton import INDEX, JOINTS
 
 OCCLUDER = 255
 """In `instances`, what is nobody's; index i into the people of character.json is i + 1."""
-PARTS: dict[str, int] = {part["name"]: part["id"] for part in read_json(Path(__file__).with_name("parts.json"))["parts"]}
+_PARTS: list[dict] = read_json(Path(__file__).with_name("parts.json"))["parts"]
+PARTS: dict[str, int] = {part["name"]: part["id"] for part in _PARTS}
 """In `parts`, the number of each part of the body (data: parts.json)."""
 
 
 def part_of_limb(limb) -> np.ndarray:
     """The part (uint8) that the limb of each canonical joint is; `limb` are indices of joints, -1 for none's."""
     parts = np.full(len(JOINTS) + 1, PARTS["other"], np.uint8)
-    for part in read_json(Path(__file__).with_name("parts.json"))["parts"]:
+    for part in _PARTS:
         parts[[INDEX[joint] for joint in part["joints"]]] = part["id"]
     return parts[limb]
 
@@ -79,8 +80,8 @@ def read_depth(path: str | Path) -> np.ndarray:
 
 
 def read_normals(path: str | Path) -> np.ndarray:
-    """(H, W, 3) float32: unit vectors in camera axes (x right, y down, z forward) that point out of the surface, towards
-    the camera; 0 where nothing is."""
+    """(H, W, 3) float32: unit vectors in camera axes (x right, y down, z forward), out of the surface and towards the
+    camera; 0 where nothing is."""
     return _read_exr(path, "normals")
 
 

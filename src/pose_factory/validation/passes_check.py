@@ -75,8 +75,8 @@ def compare_box(silhouette: np.ndarray, box) -> tuple[float, float]:
 
 
 def joint_visibility(depth, instances, limbs, camera: Camera, joints, person: int, flesh) -> np.ndarray:
-    """(9, J) which joints of a `person` are seen, told from the pixel that each falls into (row MIDDLE) and from each of its
-    eight neighbours, by the rule of the ground truth.
+    """(9, J) which joints of a `person` are seen, told from the pixel that each falls into (row MIDDLE) and from each
+    of its eight neighbours, by the rule of the ground truth.
 
     `limbs` (H, W) are indices of the joints whose limbs the surfaces are, -1 for none's; `joints` (J, 3) are world
     positions that are inside the image, or NaN; `flesh` (J,) is from `visibility.flesh_thickness`.
@@ -98,8 +98,8 @@ def joint_visibility(depth, instances, limbs, camera: Camera, joints, person: in
 
 
 def carried(start, arrival, z, depth, rows, columns, returned) -> tuple[np.ndarray, np.ndarray]:
-    """Of points that flow takes from pixels `start` to `arrival` (N, 2) and depths `z` (N,) in the next frame: whether it
-    is they that are seen there, and whether something that is nearer may hide them.
+    """Of points that flow takes from pixels `start` to `arrival` (N, 2) and depths `z` (N,) in the next frame: whether
+    it is they that are seen there, and whether something that is nearer may hide them.
 
     `depth` (H, W) is the next frame's; `rows` and `columns` (N,) are the pixels of arrival; `returned` (N, 2) is where
     what is seen through the centres of these was before, NaN where nothing is seen.
@@ -115,11 +115,12 @@ def carried(start, arrival, z, depth, rows, columns, returned) -> tuple[np.ndarr
 def judge(view: str, checks: Mapping, limits: Mapping[str, float]) -> None:
     """Raise PoseFactoryError, naming `view`, when the `checks` of passes.json break one of the `limits` of the config's
     validation.passes. What could not be measured (NaN) breaks none."""
-    depth, normals, box = checks["depth"], checks["normals"]["p95_degrees"], checks["boxes"]["max_px"]
-    visible, lost = checks["visibility"]["within_a_pixel"], checks["flow"]["lost"]
+    depth, first = checks["depth_max_mm"], checks["first_surface"]
+    normals, box = checks["normals_p95_degrees"], checks["box_max_px"]
+    visible, lost = checks["visibility_within_a_pixel"], checks["flow_lost"]
     faults = {
-        "depth_mm": (depth["max_mm"], f"its depth is up to {depth['max_mm']:.3g} mm off the mesh"),
-        "first_surface": (-depth["first_surface"], f"only {depth['first_surface']:.1%} of its pixels show what is first"),
+        "depth_mm": (depth, f"its depth is up to {depth:.3g} mm off the mesh"),
+        "first_surface": (-first, f"only {first:.1%} of its pixels show what is first"),
         "normals_degrees": (normals, f"its normals are up to {normals:.3g} degrees from those of its depth"),
         "box_px": (box, f"a silhouette and its box differ by {box:.3g} px"),
         "visibility": (-visible, f"only {visible:.1%} of its joints are as visible as the ground truth says"),
