@@ -1,1 +1,1 @@
-"""What is made of finished results for other programs: datasets, and motions for biomechanics."""
+"""The labelled dataset in the forms that people train on (docs/export.md)."""
