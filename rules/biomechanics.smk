@@ -30,6 +30,7 @@ rule export_person:
     wildcard_constraints:  # not among the output's, whose "?" a storage provider takes for a query
         person="(\\.[0-9]+)?",
         suffix="|".join(re.escape(suffix) for suffix in MOTION_SUFFIXES.values()),
+    localrule: True  # done in a second
     conda:
         "../envs/analysis.yaml"
     params:
