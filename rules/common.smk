@@ -53,11 +53,13 @@ FITTING = CONFIG["body"]["fit"] and TRACKING["backend"] == "mediapipe"
 ANGLES = CONFIG["cameras"]
 RESULTS = CONFIG["results"]
 EXPORT = CONFIG["export"]
+# The formats of pictures and labels.
+FORMATS = [name for name in EXPORT["formats"] if name in TREES]
 SPLITS = CONFIG["splits"]
 # How many keypoints people have in COCO's files, and what these are called.
 COCO_FILES = {17: "person_keypoints", 23: "person_keypoints_23"}
 # Whether people have masks, which segmentations are made of.
-MASKS = "instances" in RENDERING.get("passes", [])
+MASKS = "instances" in CONFIG["render"].get("passes", [])
 
 existing = next(folder for folder in [Path(RESULTS), *Path(RESULTS).absolute().parents] if folder.exists())
 if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
@@ -218,6 +220,8 @@ def bodies_of(character):
 
 def labelled(wildcards):
     """What a character's shards are made of, beside its pictures."""
+    if wildcards.split != (split := SPLITS[wildcards.character]):
+        sys.exit(f"Error: {wildcards.character} is in {split}, not in {wildcards.split}; ask for it there.")
     of_views = {"rendered": "render.json", "labels": "ground_truth.parquet", "boxes": "boxes.parquet"}
     of_views["cameras"] = "camera.json"
     character = f"{RESULTS}/{wildcards.character}"
@@ -238,8 +242,8 @@ def of_format(name):
 
 def exports():
     """All files and folders that the target `export` makes."""
-    made = [exported("README.md"), *[file for name in EXPORT["formats"] for file in of_format(name)]]
-    return made if CHARACTERS else []
+    made = [exported("README.md"), *[file for name in FORMATS for file in of_format(name)]]
+    return made if CHARACTERS and FORMATS else []
 
 
 def everything(wildcards):

@@ -26,7 +26,7 @@ rule export_coco:
     input:
         unpack(labelled),
         frames=views_of("frames"),
-        masks=views_of("passes.json") if MASKS else [],
+        masks=views_of("passes") if MASKS else [],
     output:
         folder=directory(shard("coco/images/*")),
         images=shard("shards/*/images.jsonl"),
@@ -143,7 +143,7 @@ rule export_card:
     input:
         facts=shards("shards/*/facts.json"),
         # Not read, but measured.
-        made=[file for name in EXPORT["formats"] for file in of_format(name)],
+        made=[file for name in FORMATS for file in of_format(name)],
     output:
         exported("README.md"),
     log:
@@ -153,7 +153,8 @@ rule export_card:
         "../envs/analysis.yaml"
     params:
         splits=[(character, SPLITS[character]) for character in CHARACTERS],
-        settings=EXPORT,
+        formats=FORMATS,
+        settings={"seed": EXPORT["seed"], "shares": EXPORT["shares"]},
         code=code("export_card.py"),
     script:
         "../workflow/scripts/export_card.py"

@@ -87,6 +87,12 @@ def test_a_further_character_adds_its_shards_and_rewrites_no_other(exported):
     assert workflow.plan("export") == set()
 
 
+def test_nobody_is_made_in_a_split_that_is_not_theirs(exported):
+    run = exported[0].run("--cores", "1", "results/export/yolo/images/test/doll")
+    assert run.status != 0 and not run.started
+    assert run.sentences == ["doll is in train, not in test; ask for it there."]
+
+
 def test_another_seed_moves_characters_and_leaves_none_in_two_splits(exported, tmp_path):
     workflow = exported[0].copy(tmp_path / "copy")
     workflow.change("only", ["doll"])
