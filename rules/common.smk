@@ -278,6 +278,8 @@ def bodies_of(character):
 
 def labelled(wildcards):
     """What a character's shards are made of, beside its pictures."""
+    if wildcards.split != (split := SPLITS[wildcards.character]):
+        sys.exit(f"Error: {wildcards.character} is in {split}, not in {wildcards.split}; ask for it there.")
     of_views = {"rendered": "render.json", "labels": "ground_truth.parquet", "boxes": "boxes.parquet"}
     of_views["cameras"] = "camera.json"
     character = f"{RESULTS}/{wildcards.character}"

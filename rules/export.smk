@@ -26,7 +26,7 @@ rule export_coco:
     input:
         unpack(labelled),
         frames=views_of("frames"),
-        masks=views_of("passes.json") if MASKS else [],
+        masks=views_of("passes") if MASKS else [],
     output:
         folder=directory(shard("coco/images/*")),
         images=shard("shards/*/images.jsonl"),
@@ -153,7 +153,8 @@ rule export_card:
         "../envs/analysis.yaml"
     params:
         splits=[(character, SPLITS[character]) for character in CHARACTERS],
-        settings=EXPORT,
+        formats=EXPORT["formats"],
+        settings={"seed": EXPORT["seed"], "shares": EXPORT["shares"]},
         code=code("export_card.py"),
     script:
         "../workflow/scripts/export_card.py"

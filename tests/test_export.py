@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -454,6 +455,35 @@ def test_arrays_project_to_their_own_pixels(tmp_path):
     np.testing.assert_allclose(pixels[:, :2] / pixels[:, 2:], read["pixels"][known], atol=0.01)
     assert known.sum() > 100 and np.isnan(read["joints_world"][:, 1, INDEX["left_ear"]]).all()
     np.testing.assert_allclose(read["boxes"], view.boxes, atol=1e-4)
+
+
+# What docs/export.md says of both
+
+
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "export.md").read_text()
+
+
+def test_arrays_are_the_documented_ones():
+    counts = {"F": 4, "P": 2, "J": 23}
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| \(([^)]*)\) \|", DOCUMENT, re.MULTILINE)
+    documented = {
+        name: (kind, tuple(counts.get(side) or int(side) for side in sides.split(", ") if side))
+        for name, kind, sides in rows
+    }
+    found = arrays(seen(), 24.0)
+    kinds = {name: "str" if array.dtype.kind == "U" else str(array.dtype) for name, array in found.items()}
+    assert {name: (kinds[name], array.shape) for name, array in found.items()} == documented
+
+
+def test_labels_of_a_sample_are_the_documented_ones():
+    rows = re.findall(r"^\| `([\w.\[\]]+)` \| (?:\(([^)]*)\) )?\|", DOCUMENT, re.MULTILINE)
+    documented = {name: tuple(map(int, sides.split(", "))) if sides else () for name, sides in rows}
+    told = streaming.labels(seen(), 0)
+    leaves = {**told, **{f"people[].{name}": value for name, value in told.pop("people")[0].items()}}
+    leaves.pop("people")
+    names = {name for name in documented if name in leaves}
+    assert names == set(leaves) and {name for name in documented if name.startswith("people[]")} <= set(leaves)
+    assert {name: np.shape(value) for name, value in leaves.items()} == {name: documented[name] for name in leaves}
 
 
 # Folders

@@ -8,13 +8,13 @@ from pose_factory.files import atomic, read_json
 from pose_factory.job import job
 
 with job(snakemake):
-    path, settings = Path(snakemake.output[0]), snakemake.params.settings
-    splits = dict(snakemake.params.splits)
-    for tree in ["shards", *[tree for name in settings["formats"] for tree in TREES[name]]]:
+    path, params = Path(snakemake.output[0]), snakemake.params
+    splits = dict(params.splits)
+    for tree in ["shards", *[tree for name in params.formats for tree in TREES[name]]]:
         folder = path.parent / tree
         for gone in remove_others(folder, [folder / split / name for name, split in splits.items()]):
             print(f"{gone} is no longer part of the dataset: deleted.")
     told = dict(zip(splits, map(read_json, snakemake.input.facts), strict=True))
-    sizes = {name: size_of(path.parent / name) for name in settings["formats"]}
+    sizes = {name: size_of(path.parent / name) for name in params.formats}
     with atomic(path) as temporary:
-        temporary.write_text(card(told, splits, sizes, settings))
+        temporary.write_text(card(told, splits, sizes, params.settings))

@@ -13,8 +13,7 @@ from pose_factory.job import job
 with job(snakemake):
     given, made, angles = snakemake.input, snakemake.output, snakemake.params.angles
     views = list(read_views(snakemake.wildcards.character, angles, given))
-    folders = [Path(file).parent / "passes" / "instances" for file in given.masks]  # none where there are no masks
-    masks = dict(zip(angles, folders, strict=False))
+    masks = {angle: Path(passes) / "instances" for angle, passes in zip(angles, given.masks, strict=False)}  # or none
     found = coco.records(
         views,
         licence_of(read_json(given.character)),

@@ -133,6 +133,7 @@ def card(
 
 def _front_matter(told, sizes, images: int, filled: Sequence[str]) -> str:
     licences = {person["licence"] for character in told.values() for person in character["people"]}
+    licences |= {licence for character in told.values() for _, licence in character["backgrounds"]}
     size = next((name for limit, name in SIZES.items() if images < limit), "n>10M")
     lines = ["---", "pretty_name: Pose Factory", f"license: {'unknown' if UNKNOWN in licences else 'other'}"]
     lines += ["task_categories:", "- keypoint-detection", "tags:", "- human-pose-estimation", "- synthetic"]
