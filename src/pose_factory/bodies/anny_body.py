@@ -25,6 +25,7 @@ THICKNESS = {"top": (0.011, 0.014), "bottom": (0.008, 0.012), "shoes": (0.004, 0
 HAIR = {"bald": (0.0, 0.03), "cropped": (0.003, 0.02), "short": THICKNESS["hair"], "full": (0.05, 0.07)}
 CUTS = {"hair_style": tuple(HAIR), "sleeves": ("short", "long"), "legs": ("long", "short")}
 DEFAULT_CUT = {"hair_style": "short", "sleeves": "short", "legs": "long"}
+SPREAD = 15  # times that a shoe's vertices move apart
 # Where they end, as a share of the upper arm, of the forearm and, from the knee up, of the thigh.
 SLEEVES, SHORTS = {"short": 0.62, "long": 0.95}, 0.15
 SIDES = {"left": 1.0, "right": -1.0}
@@ -140,11 +141,12 @@ def dress(body: Body, cut: Mapping[str, str] | None = None) -> Body:
     vertices = body.vertices
     for zone, times in {"top": 8, "bottom": 8}.items():
         vertices = _smooth(neighbours, vertices, _ramp(body.zones[zone], 0.02), times)
-    vertices = _smooth(neighbours, _shoes(body, neighbours, vertices), _ramp(body.zones["shoes"], 0.02), 15)
+    vertices = _smooth(neighbours, _shoes(body, neighbours, vertices), _ramp(body.zones["shoes"], 0.02), 4)
     normals = _normals(vertices, body.faces)
     for zone, (thickness, width) in (THICKNESS | {"hair": HAIR[cut["hair_style"]]}).items():
         vertices = vertices + thickness * _ramp(body.zones[zone], width)[:, None] * normals
     vertices[:, 2] = np.maximum(vertices[:, 2], 0.0)
+    body.zones["soles"] = _soles(body, vertices)
     return replace(body, vertices=vertices, weights=_shoe_weights(body, vertices))
 
 
@@ -181,7 +183,8 @@ def _normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 def _shoes(body: Body, neighbours: csr_array, vertices: np.ndarray) -> np.ndarray:
     """Turn bare feet into shoes: the toes become the smooth sheet that spans the base of the toes, which has no folds,
-    and the foot is blown up to the convex hull of the bare one, away from a line inside it."""
+    and the foot is blown up to the convex hull of the bare one, away from a line inside it, over and over while its
+    vertices spread evenly: where a toe was they are many, and between two toes few."""
     vertices = vertices.copy()
     for side, sign in SIDES.items():
         ankle, ball = (body.heads[body.bone(f"{side.title()}{part}")] for part in ("Foot", "ToeBase"))
@@ -193,16 +196,23 @@ def _shoes(body: Body, neighbours: csr_array, vertices: np.ndarray) -> np.ndarra
 
         low = 0.4 * ankle[2]
         start, end = np.array([*ankle[:2], low]), np.array([*(0.45 * ankle + 0.55 * ball)[:2], low])
-        points = vertices[shoe]
-        along = np.clip((points - start) @ (end - start) / np.sum((end - start) ** 2), 0, 1)
-        middle = start + along[:, None] * (end - start)
-        rays = points - middle
-        closing = rays @ hull[:, :3].T
-        room = -(middle @ hull[:, :3].T + hull[:, 3])
-        reach = np.divide(room, closing, out=np.full_like(room, np.inf), where=closing > 1e-12).min(axis=1)
-        share = _ramp(body.zones["shoes"][shoe], 0.5 * ankle[2])
-        vertices[shoe] = points + (share * (reach - 1))[:, None] * rays
+        share, around = _ramp(body.zones["shoes"][shoe], 0.5 * ankle[2])[:, None], neighbours[shoe]
+        for _ in range(SPREAD):
+            points = vertices[shoe] + 0.5 * share * (around @ vertices - vertices[shoe])
+            along = np.clip((points - start) @ (end - start) / np.sum((end - start) ** 2), 0, 1)
+            middle = start + along[:, None] * (end - start)
+            rays = points - middle
+            closing = rays @ hull[:, :3].T
+            room = -(middle @ hull[:, :3].T + hull[:, 3])
+            reach = np.divide(room, closing, out=np.full_like(room, np.inf), where=closing > 1e-12).min(axis=1)
+            vertices[shoe] = points + share * (reach - 1)[:, None] * rays
     return vertices
+
+
+def _soles(body: Body, vertices: np.ndarray) -> np.ndarray:
+    """(V,) distance inside the soles: the lowest part of the shoes."""
+    ankle = body.heads[body.bone("LeftFoot")][2]
+    return np.where(body.zones["shoes"] > 0, 0.22 * ankle - vertices[:, 2], -1.0)
 
 
 def _shoe_weights(body: Body, vertices: np.ndarray) -> np.ndarray:
@@ -329,7 +339,6 @@ def _zones(body: Body, segments: dict[str, np.ndarray], cut: Mapping[str, str]) 
         "top": np.where(arm, sleeve, np.minimum(-below_waist, collar)),
         "bottom": np.where(arm, -1.0, np.minimum(below_waist, above_hem)),
         "shoes": np.where(arm, -1.0, -above_shoe),
-        "soles": np.where(arm, -1.0, 0.22 * ankle - points[:, 2]),
         "hair": np.where(head & segments["head"] & (cut["hair_style"] != "bald"), _hair(body, head_size), -1.0),
         "brows": np.where(segments["head"], _brows(body, head_size), -1.0),
         "lips": _lips(points, segments, head_size),

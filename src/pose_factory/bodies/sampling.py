@@ -30,17 +30,28 @@ RANGES = {
     "proportions": (0.2, 0.9),
 }
 """The other phenotypes are uniform between these, whatever the age."""
-MONK = (
-    "#f6ede4", "#f3e7db", "#f7ead0", "#eadaba", "#d7bd96",
-    "#a07e56", "#825c43", "#604134", "#3a312a", "#292420",
-)  # fmt: skip
-"""The Monk Skin Tone Scale, lightest first (E. Monk 2022, skintone.google, CC BY 4.0), equally frequent."""
+SKIN = {
+    "very light": ("#cda99d", "#c8a597", "#c4a092"),
+    "light": ("#bf9b8c", "#bb9786", "#b79381"),
+    "intermediate": ("#b38e7c", "#b08b78", "#ad8874"),
+    "tan": ("#a8836d", "#a47f68", "#9f7a64"),
+    "brown": ("#94715d", "#8b6956", "#826150"),
+    "dark": ("#775748", "#6d4f41", "#624438"),
+}
+"""Three tones of each class of skin colour, equally frequent, lightest first.
+
+The classes are Chardon, Cretois & Hourseau's (1991, 'Skin colour typology and suntanning pathways'), by the angle
+atan2(L* - 50, b*) in CIELAB: above 55 degrees, 41 to 55, 28 to 41, 10 to 28, -30 to 10, and below, here to -62. b* goes
+linearly from 12 at -62 degrees to 18 at 20 and 11 at 65; a* is 11 (Xiao et al. 2017, 'Characterising the variations in
+ethnic skin colours', found it alike for all)."""
 HAIR = ("#17110d", "#2b1d14", "#40291a", "#5a3a22", "#7b5430", "#a67c46", "#c9a66b", "#8a3f22")
-"""Of the young, from black to blond, and red, equally frequent whatever the skin."""
+"""Of the young: the first four, from black to brown, equally frequent; where the skin is of FAIR, so are the others."""
+FAIR = ("very light", "light", "intermediate")
 GREY = ("#6e6a66", "#a3a09c", "#d8d5d0")
 """Of the old, equally frequent; nobody below GREYING has it and everybody at age 1."""
 GREYING = 0.75
 STYLES = {"bald": 0.1, "cropped": 0.25, "short": 0.4, "full": 0.25}
+"""How often; babies have `short` hair where others have `full`."""
 CLOTH = (
     "#f2efe6", "#c9c4ba", "#8b8d91", "#4a4d52", "#1f2226", "#27406b", "#2f6f8f", "#7fb2cf",
     "#2f7a5b", "#6b7a3a", "#d9b44a", "#c8743a", "#a8352f", "#c96f86", "#6a4a7d", "#7a5638",
@@ -110,10 +121,14 @@ def _person(row: np.ndarray, rng: np.random.Generator, motion: str) -> dict:
     phenotype = {"age": _between(stages[stage], age * len(stages) - stage)}
     phenotype |= {name: _between(ends, share) for (name, ends), share in zip(RANGES.items(), spread, strict=True)}
     grey = rng.random() < (phenotype["age"] - GREYING) / (1 - GREYING)
+    tones = [(kind, tone) for kind, several in SKIN.items() for tone in several]
+    kind, tone = tones[int(skin * len(tones))]
+    young = HAIR if kind in FAIR else HAIR[:4]
+    style = _one(rng, STYLES)
     look = {
-        "skin": MONK[int(skin * len(MONK))],
-        "hair": _one(rng, GREY if grey else HAIR),
-        "hair_style": _one(rng, STYLES),
+        "skin": tone,
+        "hair": _one(rng, GREY if grey else young),
+        "hair_style": "short" if stage == 0 and style == "full" else style,
         "top": _cloth(rng, 1.0),
         "sleeves": "long" if rng.random() < LONG_SLEEVES else "short",
         "bottom": _cloth(rng, 0.5),
