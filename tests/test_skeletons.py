@@ -72,7 +72,10 @@ def test_an_export_stands_with_its_joints_where_they_are(exported, tmp_path):
 
 def vertices_move_with(skeleton, facts) -> bool:
     """Whether the skin goes where its bones go: the raised hand's highest point is above the head."""
-    highest = [evaluate.vertices(evaluate.character_meshes())[:, 2].max() for _ in evaluate.each_frame([facts["first_frame"], facts["last_frame"]])]
+    highest = [
+        evaluate.vertices(evaluate.character_meshes())[:, 2].max()
+        for _ in evaluate.each_frame([facts["first_frame"], facts["last_frame"]])
+    ]
     reach = np.linalg.norm(rest("left_wrist", 0) - rest("left_shoulder", 0))
     top = rest("left_shoulder", 0)[2] + reach * np.sin(np.radians(60 - skeleton.arms))
     return highest[1] - highest[0] > HEIGHT * (top - 1) - 0.02

@@ -20,7 +20,9 @@ def read(path: Path, action: str | None = None) -> Recording:
     """
     if path.suffix.lower() == ".bvh":
         if action:
-            raise PoseFactoryError(f'The motion file {path} has no action "{action}": BVH has one motion; remove `action`.')
+            raise PoseFactoryError(
+                f'The motion file {path} has no action "{action}": BVH has one motion; remove `action`.'
+            )
         return bvh.read(path)
     importers.load(path)
     try:
@@ -59,7 +61,10 @@ def _record(armature: bpy.types.Object, match: rigs.RigMatch, frames: range) -> 
     bpy.context.scene.frame_set(frames[0])
     rest = np.array([armature.matrix_world @ armature.data.bones[name].matrix_local for name in bones])
     posed = np.array(
-        [[armature.matrix_world @ armature.pose.bones[name].matrix for name in bones] for _ in evaluate.each_frame(frames)]
+        [
+            [armature.matrix_world @ armature.pose.bones[name].matrix for name in bones]
+            for _ in evaluate.each_frame(frames)
+        ]
     )
     render = bpy.context.scene.render
     turns = _axes(posed) @ _axes(rest).transpose(0, 2, 1)

@@ -39,7 +39,7 @@ def prepare(source: dict, destination: Path) -> dict:
     holds. Raises PoseFactoryError for anything that cannot be filmed.
     """
     path = Path(source["file"]) if source.get("file") else None
-    motion_file = _motion_file(source)
+    motion_file, motion_digest = _motion_file(source)
     if path:
         importers.load(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -48,8 +48,10 @@ def prepare(source: dict, destination: Path) -> dict:
 
         bpy.ops.wm.read_factory_settings(use_empty=True)
         anny_character.build(source["anny"])
-        described = source["anny"] | ({"motion": motion_file} if motion_file else {})  # wherever that file lies
-        digest = hashlib.sha256(repr(described).encode()).hexdigest()
+        described = repr(source["anny"])
+        if motion_file:  # the same wherever it lies
+            described = repr(source["anny"] | {"motion": {**source["anny"]["motion"], "file": motion_digest}})
+        digest = hashlib.sha256(described.encode()).hexdigest()
     character = _find_character()
     own_tails = path is None or path.suffix.lower() == ".blend"
     rig = rigs.detect([bone.name for bone in character.armature.data.bones], tails_trusted=own_tails)
@@ -79,6 +81,7 @@ def prepare(source: dict, destination: Path) -> dict:
         "licence": source.get("licence", ""),
         "source_sha256": digest,
         "motion_file": motion_file,
+        "motion_sha256": motion_digest,
         "warnings": character.warnings,
     }
     return {
@@ -90,13 +93,13 @@ def prepare(source: dict, destination: Path) -> dict:
     }
 
 
-def _motion_file(source: dict) -> dict | None:
-    """What character.json says of the file that an Anny body's motion comes from, if one does."""
+def _motion_file(source: dict) -> tuple[str | None, str | None]:
+    """The name and the hash of the file that an Anny body's motion comes from, if one does."""
     motion = (source.get("anny") or {}).get("motion")
     if not isinstance(motion, dict):
-        return None
+        return None, None
     path = Path(motion["file"])
-    return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "action": motion.get("action")}
+    return path.name, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _find_character() -> Character:
