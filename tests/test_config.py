@@ -122,6 +122,7 @@ def test_a_character_is_a_full_description(folder):
         "action": None,
         "scale": 1.0,
         "yaw": 90.0,
+        "motion": None,
         "source": "",
         "licence": "",
     }
@@ -325,6 +326,12 @@ def test_a_motion_may_be_that_of_a_file(folder):
     assert anny["frames"] is anny["fps"] is None
     config["characters"]["ada"]["anny"]["fps"] = 25
     assert load(config, folder)["characters"]["ada"]["anny"]["fps"] == 25.0
+    config = {"characters": {"xbot": {"file": "X Bot.fbx", "motion": {"file": "a walk.bvh"}}}}
+    assert load(config, folder)["characters"]["xbot"]["motion"]["file"] == str(folder / "a walk.bvh")
+    config["characters"]["xbot"]["action"] = "run"
+    assert sentence(config, folder).startswith(
+        "characters.xbot.action names the file's own motion, but `motion` another"
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from pose_factory import rigs
-from pose_factory.blender import actions, evaluate, importers
+from pose_factory.blender import actions, evaluate, importers, motion_files
 from pose_factory.blender import scene as scenes
 from pose_factory.errors import PoseFactoryError
 from pose_factory.skeleton import JOINTS
+from pose_factory.sources import motion_of
 
 HEIGHTS = (0.3, 3.0)
 """Metres: a human outside this range was imported at the wrong scale."""
@@ -39,7 +40,10 @@ def prepare(source: dict, destination: Path) -> dict:
     holds. Raises PoseFactoryError for anything that cannot be filmed.
     """
     path = Path(source["file"]) if source.get("file") else None
-    motion_file, motion_digest = _motion_file(source)
+    taken = motion_of(source)
+    motion_path = Path(taken["file"]) if taken else None
+    motion_digest = hashlib.sha256(motion_path.read_bytes()).hexdigest() if motion_path else None
+    recording = motion_files.read(motion_path, taken.get("action")) if path and motion_path else None
     if path:
         importers.load(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -48,21 +52,26 @@ def prepare(source: dict, destination: Path) -> dict:
 
         bpy.ops.wm.read_factory_settings(use_empty=True)
         anny_character.build(source["anny"])
-        described = repr(source["anny"])
-        if motion_file:  # the same wherever it lies
-            described = repr(source["anny"] | {"motion": {**source["anny"]["motion"], "file": motion_digest}})
-        digest = hashlib.sha256(described.encode()).hexdigest()
+        # The same, wherever the motion's file lies.
+        described = source["anny"] | ({"motion": {**taken, "file": motion_digest}} if taken else {})
+        digest = hashlib.sha256(repr(described).encode()).hexdigest()
     character = _find_character()
     own_tails = path is None or path.suffix.lower() == ".blend"
     rig = rigs.detect([bone.name for bone in character.armature.data.bones], tails_trusted=own_tails)
     joints = {name: {"bone": bone, "end": end} for name, (bone, end) in rig.joints.items()}
     for mesh in character.meshes:
         joints |= evaluate.landmarks(mesh)
-    action, first, last = actions.apply(character.armature, source.get("action"))
+    if recording:
+        actions.clear()
+        action, first, last = motion_path.stem, 1, len(recording)
+    else:
+        action, first, last = actions.apply(character.armature, source.get("action"))
     _film_what_is_seen(character)
     scene = bpy.context.scene
     scene.frame_set(first)
     height, found = _stand(character, joints, source.get("scale", 1.0), source.get("yaw", 0.0))
+    if recording:
+        motion_files.put_on(character.armature, character.meshes, source.get("yaw", 0.0), recording, action)
     _replace_missing_textures(character)
     _put_on_floor(character, range(first, last + 1))
     scenes.save(destination)
@@ -80,7 +89,7 @@ def prepare(source: dict, destination: Path) -> dict:
         "source": source.get("source", ""),
         "licence": source.get("licence", ""),
         "source_sha256": digest,
-        "motion_file": motion_file,
+        "motion_file": motion_path.name if motion_path else None,
         "motion_sha256": motion_digest,
         "warnings": character.warnings,
     }
@@ -91,15 +100,6 @@ def prepare(source: dict, destination: Path) -> dict:
         "last_frame": last,
         "units": "metres, Z up, facing -Y, lowest point of the motion on z = 0",
     }
-
-
-def _motion_file(source: dict) -> tuple[str | None, str | None]:
-    """The name and the hash of the file that an Anny body's motion comes from, if one does."""
-    motion = (source.get("anny") or {}).get("motion")
-    if not isinstance(motion, dict):
-        return None, None
-    path = Path(motion["file"])
-    return path.name, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _find_character() -> Character:

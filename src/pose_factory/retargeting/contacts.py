@@ -68,8 +68,8 @@ def feet(recording: Recording) -> Mapping[str, Foot]:
 
 
 def points(rest: Mapping[str, np.ndarray], side: str) -> np.ndarray:
-    """(P, 3) points of a foot at rest relative to the ankle: the heel, below it, and where it is known, as low, the base
-    of the toes, on which a foot rolls off."""
+    """(P, 3) points of a foot at rest relative to the ankle: the heel, below it, and the base of the toes, on which a
+    foot rolls off, where it is known."""
     if f"{side}_foot" not in rest:
         return np.zeros((1, 3))
     toes = rest[f"{side}_foot"] - rest[f"{side}_ankle"]

@@ -76,9 +76,9 @@ def retarget(recording: Recording, body: Body) -> Motion:
     move, tilt = _hold(legs, recording.fps)
     for leg in legs:
         leg.turn(turned)
-    pelvis = rest.bone("pelvis")
-    turned[pelvis] = Rotation.from_rotvec(tilt).as_matrix() @ turned[pelvis]
-    root = hips + move + turned[pelvis] @ (body.heads[0] - middle(rest.joints))
+    pelvis = Rotation.from_rotvec(tilt).as_matrix() @ turned[0]
+    turned |= dict.fromkeys((0, *rest.chains["pelvis"]), pelvis)
+    root = hips + move + pelvis @ (body.heads[0] - middle(rest.joints))
     return Motion(_local(body, turned), root, {side: foot.planted for side, foot in touched.items()})
 
 
@@ -96,7 +96,7 @@ def _rest(body: Body) -> _Rest:
 def _turned(recording: Recording, rest: _Rest) -> dict[int, np.ndarray]:
     """{bone: (N, 3, 3) how it is turned from rest, in world axes}; bones that are not in it follow their parents."""
     turns, chains = recording.turns, rest.chains
-    turned = {rest.bone("pelvis"): turns["pelvis"]}
+    turned = dict.fromkeys((0, *chains["pelvis"]), turns["pelvis"])
     if "trunk" in turns and "trunk" in chains:
         for number, bone in enumerate(chains["trunk"], 1):
             turned[bone] = _between(turns["pelvis"], turns["trunk"], number / len(chains["trunk"]))
