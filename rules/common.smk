@@ -21,7 +21,7 @@ from pose_factory.config import load
 from pose_factory.errors import PoseFactoryError
 from pose_factory.export.folders import TREES
 from pose_factory.hmr2 import models
-from pose_factory.sources import files_of
+from pose_factory.sources import files_of, motion_of
 from pose_factory.storage import inputs
 from pose_factory.variation import draw
 
@@ -90,13 +90,14 @@ def code(script):
 
 
 def sources_of(character):
-    """The files that a character is made from: its own, or the one that a described body's motion comes from."""
+    """The files that a character is made from, if it is not described, and its motion, if that comes from a file."""
     if character in REMOTE:
-        return [f"{RESULTS}/{character}/source", f"{RESULTS}/{character}/source.json"]
-    described = PREPARED[character]
-    motion = (described["anny"] or {}).get("motion")
-    file = motion["file"] if isinstance(motion, dict) else described["file"]
-    return files_of(file) if file else []
+        own = [f"{RESULTS}/{character}/source", f"{RESULTS}/{character}/source.json"]
+    else:
+        file = PREPARED[character]["file"]
+        own = files_of(file) if file else []
+    motion = motion_of(PREPARED[character])
+    return own + (files_of(motion["file"]) if motion else [])
 
 
 @cache

@@ -20,7 +20,9 @@ rule prepare:
         source=lambda wildcards: PREPARED[wildcards.character],
         # A file replaced by an older one, as from a backup, is not newer than what was made of it.
         sizes=lambda wildcards: [
-            os.path.getsize(file) for file in sources_of(wildcards.character) if wildcards.character not in REMOTE
+            os.path.getsize(file)
+            for file in sources_of(wildcards.character)
+            if not file.startswith(f"{RESULTS}/{wildcards.character}/source")  # fetched, and told of by the remote
         ],
         code=code("prepare.py"),
     script:

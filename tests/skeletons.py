@@ -75,7 +75,9 @@ def daz(
     n = names
     upper, fore, thigh = n["upper_arm"], n["forearm"], n["thigh"]
     bones = [("hip", "", "pelvis"), ("pelvis", "hip", "pelvis")]
-    bones += [(bone, (["hip"] + spine)[i], ("pelvis", "neck", 0.15 + 0.85 * i / len(spine))) for i, bone in enumerate(spine)]
+    bones += [
+        (bone, (["hip"] + spine)[i], ("pelvis", "neck", 0.15 + 0.85 * i / len(spine))) for i, bone in enumerate(spine)
+    ]
     bones += [(bone, ([spine[-1]] + neck)[i], ("neck", "head", i / len(neck))) for i, bone in enumerate(neck)]
     bones += [("head", neck[-1], "head"), (n["eye"], "head", "left_eye"), (n["ear"], "head", "left_ear")]
     bones += [(n["collar"], spine[-1], ("neck", "left_shoulder", 0.2))]
@@ -91,7 +93,10 @@ def daz(
     leg, knee = limb(thigh, "pelvis", "left_hip", "left_knee")
     bones += arm + forearm + [(n["hand"], wrist, "left_wrist")] + fingers
     bones += leg + [(n["shin"], knee, "left_knee"), (n["foot"], n["shin"], "left_ankle")]
-    bones += [(n["metatarsals"], n["foot"], ("left_ankle", "left_foot", 0.5)), (n["toe"], n["metatarsals"], "left_foot")]
+    bones += [
+        (n["metatarsals"], n["foot"], ("left_ankle", "left_foot", 0.5)),
+        (n["toe"], n["metatarsals"], "left_foot"),
+    ]
     skin = {"pelvis": "pelvis", "spine": spine[-1], "neck": neck[0], "head": "head"}
     skin |= {"left_shoulder": last, "left_elbow": wrist, "left_wrist": n["hand"]}
     skin |= {"left_hip": knee, "left_knee": n["shin"], "left_ankle": n["foot"], "left_foot": n["toe"]}
@@ -99,9 +104,29 @@ def daz(
 
 
 GENESIS_8 = {"upper_arm": "lShldr", "forearm": "lForearm", "thigh": "lThigh", "collar": "lCollar", "hand": "lHand"}
-GENESIS_8 |= {"shin": "lShin", "foot": "lFoot", "metatarsals": "lMetatarsals", "toe": "lToe", "eye": "lEye", "ear": "lEar"}
-GENESIS_9 = {"upper_arm": "l_upperarm", "forearm": "l_forearm", "thigh": "l_thigh", "collar": "l_shoulder", "hand": "l_hand"}
-GENESIS_9 |= {"shin": "l_shin", "foot": "l_foot", "metatarsals": "l_metatarsal", "toe": "l_toes", "eye": "l_eye", "ear": "l_ear"}
+GENESIS_8 |= {
+    "shin": "lShin",
+    "foot": "lFoot",
+    "metatarsals": "lMetatarsals",
+    "toe": "lToe",
+    "eye": "lEye",
+    "ear": "lEar",
+}
+GENESIS_9 = {
+    "upper_arm": "l_upperarm",
+    "forearm": "l_forearm",
+    "thigh": "l_thigh",
+    "collar": "l_shoulder",
+    "hand": "l_hand",
+}
+GENESIS_9 |= {
+    "shin": "l_shin",
+    "foot": "l_foot",
+    "metatarsals": "l_metatarsal",
+    "toe": "l_toes",
+    "eye": "l_eye",
+    "ear": "l_ear",
+}
 OF_GENESIS_8 = {
     "bend": "Bend",
     "twists": ["Twist"],
@@ -116,10 +141,20 @@ OF_GENESIS_8 = {
 def character_creator() -> Skeleton:
     """Twist and share bones hang beside the bones that bend, and take a share of the skin."""
     L = "CC_Base_L_"
-    bones = [("CC_Base_BoneRoot", "", "floor"), ("CC_Base_Hip", "CC_Base_BoneRoot", "pelvis"), ("CC_Base_Pelvis", "CC_Base_Hip", "pelvis")]
+    bones = [
+        ("CC_Base_BoneRoot", "", "floor"),
+        ("CC_Base_Hip", "CC_Base_BoneRoot", "pelvis"),
+        ("CC_Base_Pelvis", "CC_Base_Hip", "pelvis"),
+    ]
     bones += [("CC_Base_Waist", "CC_Base_Hip", ("pelvis", "spine", 0.4)), ("CC_Base_Spine01", "CC_Base_Waist", "spine")]
-    bones += [("CC_Base_Spine02", "CC_Base_Spine01", ("spine", "neck", 0.5)), ("CC_Base_NeckTwist01", "CC_Base_Spine02", "neck")]
-    bones += [("CC_Base_NeckTwist02", "CC_Base_NeckTwist01", ("neck", "head", 0.5)), ("CC_Base_Head", "CC_Base_NeckTwist02", "head")]
+    bones += [
+        ("CC_Base_Spine02", "CC_Base_Spine01", ("spine", "neck", 0.5)),
+        ("CC_Base_NeckTwist01", "CC_Base_Spine02", "neck"),
+    ]
+    bones += [
+        ("CC_Base_NeckTwist02", "CC_Base_NeckTwist01", ("neck", "head", 0.5)),
+        ("CC_Base_Head", "CC_Base_NeckTwist02", "head"),
+    ]
     bones += [("CC_Base_FacialBone", "CC_Base_Head", "head"), (f"{L}Eye", "CC_Base_FacialBone", "left_eye")]
     bones += [(f"{L}Clavicle", "CC_Base_Spine02", ("neck", "left_shoulder", 0.2))]
     for part, above, start, end, extra in (
@@ -131,57 +166,172 @@ def character_creator() -> Skeleton:
         bones += [(L + part, L + above if above else "CC_Base_Pelvis", start)]
         bones += [(L + name, L + part, (start, end, i / 3)) for i, name in enumerate(extra)]
     bones += [(f"{L}Hand", f"{L}Forearm", "left_wrist"), *_fingers(L + "{f}{n}", f"{L}Hand")]
-    bones += [(f"{L}Foot", f"{L}Calf", "left_ankle"), (f"{L}ToeBaseShareBone", f"{L}Foot", "left_foot"), (f"{L}ToeBase", f"{L}Foot", "left_foot")]
-    skin = {"pelvis": "CC_Base_Pelvis", "spine": "CC_Base_Spine01", "neck": "CC_Base_NeckTwist01", "head": "CC_Base_Head"}
+    bones += [
+        (f"{L}Foot", f"{L}Calf", "left_ankle"),
+        (f"{L}ToeBaseShareBone", f"{L}Foot", "left_foot"),
+        (f"{L}ToeBase", f"{L}Foot", "left_foot"),
+    ]
+    skin = {
+        "pelvis": "CC_Base_Pelvis",
+        "spine": "CC_Base_Spine01",
+        "neck": "CC_Base_NeckTwist01",
+        "head": "CC_Base_Head",
+    }
     skin |= {"left_shoulder": f"{L}UpperarmTwist01", "left_elbow": f"{L}ForearmTwist01", "left_wrist": f"{L}Hand"}
-    skin |= {"left_hip": f"{L}ThighTwist01", "left_knee": f"{L}CalfTwist01", "left_ankle": f"{L}Foot", "left_foot": f"{L}ToeBase"}
+    skin |= {
+        "left_hip": f"{L}ThighTwist01",
+        "left_knee": f"{L}CalfTwist01",
+        "left_ankle": f"{L}Foot",
+        "left_foot": f"{L}ToeBase",
+    }
     return Skeleton("character_creator", bones, skin, f"{L}Forearm", arms=30.0, points=(0, 0, 1), roll=90.0)
 
 
 def makehuman() -> Skeleton:
     """A root behind the spine, which is counted from the top; two bones a limb; decimetres."""
     spine = ["spine05", "spine04", "spine03", "spine02", "spine01"]
-    bones = [("root", "", "pelvis"), *((bone, (["root"] + spine)[i], ("pelvis", "neck", i / 5)) for i, bone in enumerate(spine))]
+    bones = [
+        ("root", "", "pelvis"),
+        *((bone, (["root"] + spine)[i], ("pelvis", "neck", i / 5)) for i, bone in enumerate(spine)),
+    ]
     bones += [(f"neck0{i}", f"neck0{i - 1}" if i > 1 else "spine01", ("neck", "head", (i - 1) / 3)) for i in (1, 2, 3)]
-    bones += [("head", "neck03", "head"), ("eye.L", "head", "left_eye"), ("clavicle.L", "spine01", ("neck", "left_shoulder", 0.2))]
-    bones += [("shoulder01.L", "clavicle.L", ("neck", "left_shoulder", 0.6)), ("pelvis.L", "root", ("pelvis", "left_hip", 0.5))]
+    bones += [
+        ("head", "neck03", "head"),
+        ("eye.L", "head", "left_eye"),
+        ("clavicle.L", "spine01", ("neck", "left_shoulder", 0.2)),
+    ]
+    bones += [
+        ("shoulder01.L", "clavicle.L", ("neck", "left_shoulder", 0.6)),
+        ("pelvis.L", "root", ("pelvis", "left_hip", 0.5)),
+    ]
     above = {"upperarm": "shoulder01.L", "lowerarm": "upperarm02.L", "upperleg": "pelvis.L", "lowerleg": "upperleg02.L"}
-    for part, (start, end) in zip(above, (("left_shoulder", "left_elbow"), ("left_elbow", "left_wrist"), ("left_hip", "left_knee"), ("left_knee", "left_ankle")), strict=True):
+    for part, (start, end) in zip(
+        above,
+        (
+            ("left_shoulder", "left_elbow"),
+            ("left_elbow", "left_wrist"),
+            ("left_hip", "left_knee"),
+            ("left_knee", "left_ankle"),
+        ),
+        strict=True,
+    ):
         bones += [(f"{part}01.L", above[part], start), (f"{part}02.L", f"{part}01.L", (start, end, 0.5))]
-    bones += [("wrist.L", "lowerarm02.L", "left_wrist"), ("foot.L", "lowerleg02.L", "left_ankle"), ("toe1-1.L", "foot.L", "left_foot"), ("toe2-1.L", "foot.L", "left_foot")]
+    bones += [
+        ("wrist.L", "lowerarm02.L", "left_wrist"),
+        ("foot.L", "lowerleg02.L", "left_ankle"),
+        ("toe1-1.L", "foot.L", "left_foot"),
+        ("toe2-1.L", "foot.L", "left_foot"),
+    ]
     bones += _fingers("finger{f}-{n}.L", "wrist.L", (1, 2, 3, 4, 5))
     skin = {"pelvis": "root", "spine": "spine01", "neck": "neck01", "head": "head", "left_shoulder": "upperarm02.L"}
-    skin |= {"left_elbow": "lowerarm02.L", "left_wrist": "wrist.L", "left_hip": "upperleg02.L", "left_knee": "lowerleg02.L"}
+    skin |= {
+        "left_elbow": "lowerarm02.L",
+        "left_wrist": "wrist.L",
+        "left_hip": "upperleg02.L",
+        "left_knee": "lowerleg02.L",
+    }
     skin |= {"left_ankle": "foot.L", "left_foot": "toe2-1.L"}
     return Skeleton("makehuman", bones, skin, "lowerarm02.L", arms=45.0, unit=0.1, roll=30.0)
 
 
 def game_engine() -> Skeleton:
     """MakeHuman's game engine rig."""
-    bones = [("Root", "", "floor"), ("pelvis", "Root", "pelvis"), ("spine_01", "pelvis", ("pelvis", "spine", 0.5)), ("spine_02", "spine_01", "spine")]
-    bones += [("spine_03", "spine_02", ("spine", "neck", 0.5)), ("neck_01", "spine_03", "neck"), ("head", "neck_01", "head")]
-    bones += [("clavicle_l", "spine_03", ("neck", "left_shoulder", 0.2)), ("upperarm_l", "clavicle_l", "left_shoulder"), ("lowerarm_l", "upperarm_l", "left_elbow")]
-    bones += [("hand_l", "lowerarm_l", "left_wrist"), *_fingers("{f}_0{n}_l", "hand_l", ("thumb", "index", "middle", "ring", "pinky"))]
-    bones += [("thigh_l", "pelvis", "left_hip"), ("calf_l", "thigh_l", "left_knee"), ("foot_l", "calf_l", "left_ankle"), ("ball_l", "foot_l", "left_foot")]
-    skin = {"pelvis": "pelvis", "spine": "spine_02", "neck": "neck_01", "head": "head", "left_shoulder": "upperarm_l", "left_elbow": "lowerarm_l"}
-    skin |= {"left_wrist": "hand_l", "left_hip": "thigh_l", "left_knee": "calf_l", "left_ankle": "foot_l", "left_foot": "ball_l"}
+    bones = [
+        ("Root", "", "floor"),
+        ("pelvis", "Root", "pelvis"),
+        ("spine_01", "pelvis", ("pelvis", "spine", 0.5)),
+        ("spine_02", "spine_01", "spine"),
+    ]
+    bones += [
+        ("spine_03", "spine_02", ("spine", "neck", 0.5)),
+        ("neck_01", "spine_03", "neck"),
+        ("head", "neck_01", "head"),
+    ]
+    bones += [
+        ("clavicle_l", "spine_03", ("neck", "left_shoulder", 0.2)),
+        ("upperarm_l", "clavicle_l", "left_shoulder"),
+        ("lowerarm_l", "upperarm_l", "left_elbow"),
+    ]
+    bones += [
+        ("hand_l", "lowerarm_l", "left_wrist"),
+        *_fingers("{f}_0{n}_l", "hand_l", ("thumb", "index", "middle", "ring", "pinky")),
+    ]
+    bones += [
+        ("thigh_l", "pelvis", "left_hip"),
+        ("calf_l", "thigh_l", "left_knee"),
+        ("foot_l", "calf_l", "left_ankle"),
+        ("ball_l", "foot_l", "left_foot"),
+    ]
+    skin = {
+        "pelvis": "pelvis",
+        "spine": "spine_02",
+        "neck": "neck_01",
+        "head": "head",
+        "left_shoulder": "upperarm_l",
+        "left_elbow": "lowerarm_l",
+    }
+    skin |= {
+        "left_wrist": "hand_l",
+        "left_hip": "thigh_l",
+        "left_knee": "calf_l",
+        "left_ankle": "foot_l",
+        "left_foot": "ball_l",
+    }
     return Skeleton("unreal", bones, skin, "lowerarm_l", arms=45.0, unit=1.0, points=(0, 1, 0))
 
 
 def rigify() -> Skeleton:
-    """The deform bones of a generated rig: limbs split in two, a pelvis of two sides, a spine that goes on to the head."""
-    spine = [("DEF-spine", "pelvis"), ("DEF-spine.001", ("pelvis", "spine", 0.5)), ("DEF-spine.002", "spine"), ("DEF-spine.003", ("spine", "neck", 0.5))]
+    """The deform bones of a generated rig: limbs split in two, a pelvis of two sides, a spine up into the head."""
+    spine = [
+        ("DEF-spine", "pelvis"),
+        ("DEF-spine.001", ("pelvis", "spine", 0.5)),
+        ("DEF-spine.002", "spine"),
+        ("DEF-spine.003", ("spine", "neck", 0.5)),
+    ]
     spine += [("DEF-spine.004", "neck"), ("DEF-spine.005", ("neck", "head", 0.5)), ("DEF-spine.006", "head")]
     bones = [(bone, spine[i - 1][0] if i else "root", place) for i, (bone, place) in enumerate(spine)]
-    bones = [("root", "", "floor"), *bones, ("DEF-pelvis.L", "DEF-spine", ("pelvis", "left_hip", 0.2)), ("DEF-breast.L", "DEF-spine.003", "spine")]
+    bones = [
+        ("root", "", "floor"),
+        *bones,
+        ("DEF-pelvis.L", "DEF-spine", ("pelvis", "left_hip", 0.2)),
+        ("DEF-breast.L", "DEF-spine.003", "spine"),
+    ]
     bones += [("DEF-shoulder.L", "DEF-spine.003", ("neck", "left_shoulder", 0.2))]
-    above = {"upper_arm": "DEF-shoulder.L", "forearm": "DEF-upper_arm.L.001", "thigh": "DEF-spine", "shin": "DEF-thigh.L.001"}
-    for part, (start, end) in zip(above, (("left_shoulder", "left_elbow"), ("left_elbow", "left_wrist"), ("left_hip", "left_knee"), ("left_knee", "left_ankle")), strict=True):
+    above = {
+        "upper_arm": "DEF-shoulder.L",
+        "forearm": "DEF-upper_arm.L.001",
+        "thigh": "DEF-spine",
+        "shin": "DEF-thigh.L.001",
+    }
+    for part, (start, end) in zip(
+        above,
+        (
+            ("left_shoulder", "left_elbow"),
+            ("left_elbow", "left_wrist"),
+            ("left_hip", "left_knee"),
+            ("left_knee", "left_ankle"),
+        ),
+        strict=True,
+    ):
         bones += [(f"DEF-{part}.L", above[part], start), (f"DEF-{part}.L.001", f"DEF-{part}.L", (start, end, 0.5))]
-    bones += [("DEF-hand.L", "DEF-forearm.L.001", "left_wrist"), *_fingers("DEF-{f}.0{n}.L", "DEF-hand.L", ("thumb", "f_index", "f_middle", "f_ring", "f_pinky"))]
+    bones += [
+        ("DEF-hand.L", "DEF-forearm.L.001", "left_wrist"),
+        *_fingers("DEF-{f}.0{n}.L", "DEF-hand.L", ("thumb", "f_index", "f_middle", "f_ring", "f_pinky")),
+    ]
     bones += [("DEF-foot.L", "DEF-shin.L.001", "left_ankle"), ("DEF-toe.L", "DEF-foot.L", "left_foot")]
-    skin = {"pelvis": "DEF-spine", "spine": "DEF-spine.003", "neck": "DEF-spine.004", "head": "DEF-spine.006", "left_shoulder": "DEF-upper_arm.L.001"}
-    skin |= {"left_elbow": "DEF-forearm.L.001", "left_wrist": "DEF-hand.L", "left_hip": "DEF-thigh.L.001", "left_knee": "DEF-shin.L.001"}
+    skin = {
+        "pelvis": "DEF-spine",
+        "spine": "DEF-spine.003",
+        "neck": "DEF-spine.004",
+        "head": "DEF-spine.006",
+        "left_shoulder": "DEF-upper_arm.L.001",
+    }
+    skin |= {
+        "left_elbow": "DEF-forearm.L.001",
+        "left_wrist": "DEF-hand.L",
+        "left_hip": "DEF-thigh.L.001",
+        "left_knee": "DEF-shin.L.001",
+    }
     skin |= {"left_ankle": "DEF-foot.L", "left_foot": "DEF-toe.L"}
     return Skeleton("rigify", bones, skin, "DEF-forearm.L.001", unit=1.0, roll=-60.0)
 
@@ -285,7 +435,10 @@ def _armature(skeleton: Skeleton, data: Matrix) -> bpy.types.Object:
 def _animate(armature: bpy.types.Object, skeleton: Skeleton, data: Matrix) -> None:
     armature.animation_data_create().action = bpy.data.actions.new("move")
     turns = [
-        (right(skeleton.bone_at(joint.replace("right", "left"))) if "right" in joint else skeleton.bone_at(joint), *swing)
+        (
+            right(skeleton.bone_at(joint.replace("right", "left"))) if "right" in joint else skeleton.bone_at(joint),
+            *swing,
+        )
         for joint, swing in SWINGS.items()
     ]
     turns.append((skeleton.twist, tuple(rest("left_wrist", skeleton.arms) - rest("left_elbow", skeleton.arms)), TWIST))

@@ -12,12 +12,26 @@ from pose_factory.retargeting import bvh
 from pose_factory.retargeting.recording import leg_length
 
 # Parts of a person 1.7 m high that faces +Z, Y up: joint, the one above it, offset in metres.
-BODY = [("pelvis", None, (0, 0, 0)), ("spine", "pelvis", (0, 0.2, 0)), ("neck", "spine", (0, 0.3, 0)), ("head", "neck", (0, 0.1, 0))]
+BODY = [
+    ("pelvis", None, (0, 0, 0)),
+    ("spine", "pelvis", (0, 0.2, 0)),
+    ("neck", "spine", (0, 0.3, 0)),
+    ("head", "neck", (0, 0.1, 0)),
+]
 for _side, _sign in (("left", 1), ("right", -1)):
-    BODY += [(f"{_side}_collar", "spine", (0.05 * _sign, 0.25, 0)), (f"{_side}_shoulder", f"{_side}_collar", (0.13 * _sign, 0, 0))]
-    BODY += [(f"{_side}_elbow", f"{_side}_shoulder", (0.28 * _sign, 0, 0)), (f"{_side}_wrist", f"{_side}_elbow", (0.25 * _sign, 0, 0))]
+    BODY += [
+        (f"{_side}_collar", "spine", (0.05 * _sign, 0.25, 0)),
+        (f"{_side}_shoulder", f"{_side}_collar", (0.13 * _sign, 0, 0)),
+    ]
+    BODY += [
+        (f"{_side}_elbow", f"{_side}_shoulder", (0.28 * _sign, 0, 0)),
+        (f"{_side}_wrist", f"{_side}_elbow", (0.25 * _sign, 0, 0)),
+    ]
     BODY += [(f"{_side}_hip", "pelvis", (0.09 * _sign, -0.08, 0)), (f"{_side}_knee", f"{_side}_hip", (0, -0.42, 0.01))]
-    BODY += [(f"{_side}_ankle", f"{_side}_knee", (0, -0.40, -0.02)), (f"{_side}_foot", f"{_side}_ankle", (0, -0.06, 0.13))]
+    BODY += [
+        (f"{_side}_ankle", f"{_side}_knee", (0, -0.40, -0.02)),
+        (f"{_side}_foot", f"{_side}_ankle", (0, -0.06, 0.13)),
+    ]
 Y_UP_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
 
@@ -35,8 +49,22 @@ def named(pattern: dict[str, str]) -> dict[str, str]:
 BIOVISION = {"pelvis": "Hips", "spine": "Chest", "neck": "Neck", "head": "Head", "collar": "{S}Collar"}
 BIOVISION |= {"shoulder": "{S}Shoulder", "elbow": "{S}Elbow", "wrist": "{S}Wrist"}
 BIOVISION |= {"hip": "{S}Hip", "knee": "{S}Knee", "ankle": "{S}Ankle", "foot": "{S}Toe"}
-MIXAMO = {"pelvis": "Hips", "spine": "Spine", "neck": "Neck", "head": "Head", "collar": "{S}Shoulder", "shoulder": "{S}Arm"}
-MIXAMO |= {"elbow": "{S}ForeArm", "wrist": "{S}Hand", "hip": "{S}UpLeg", "knee": "{S}Leg", "ankle": "{S}Foot", "foot": "{S}ToeBase"}
+MIXAMO = {
+    "pelvis": "Hips",
+    "spine": "Spine",
+    "neck": "Neck",
+    "head": "Head",
+    "collar": "{S}Shoulder",
+    "shoulder": "{S}Arm",
+}
+MIXAMO |= {
+    "elbow": "{S}ForeArm",
+    "wrist": "{S}Hand",
+    "hip": "{S}UpLeg",
+    "knee": "{S}Leg",
+    "ankle": "{S}Foot",
+    "foot": "{S}ToeBase",
+}
 NAMES = {
     "mixamo": MIXAMO,
     "biovision": BIOVISION,
@@ -96,7 +124,9 @@ def write(
         for child in reversed(children) if backwards else children:
             joint_of(child, indent + "\t")
         if not children and ends:
-            lines.extend([f"{indent}\tEnd Site", f"{indent}\t{{", f"{indent}\t\tOFFSET 0 {0.1 * unit} 0", f"{indent}\t}}"])
+            lines.extend(
+                [f"{indent}\tEnd Site", f"{indent}\t{{", f"{indent}\t\tOFFSET 0 {0.1 * unit} 0", f"{indent}\t}}"]
+            )
         lines.append(f"{indent}}}")
 
     joint_of("pelvis", "")
@@ -147,7 +177,9 @@ def test_units_axes_and_missing_ends_make_no_difference(tmp_path, settings):
     scale = leg_length(other.rest) / leg_length(plain.rest)
     assert scale == pytest.approx(settings.get("unit", 1))
     for joint, place in plain.rest.items():
-        np.testing.assert_allclose(other.rest[joint] - other.rest["pelvis"], scale * (place - plain.rest["pelvis"]), atol=1e-4)
+        np.testing.assert_allclose(
+            other.rest[joint] - other.rest["pelvis"], scale * (place - plain.rest["pelvis"]), atol=1e-4
+        )
     if "z_up" not in settings:  # whose angles are about other axes
         np.testing.assert_allclose(other.places["left_hip"], scale * plain.places["left_hip"], rtol=1e-4, atol=1e-4)
 
@@ -156,7 +188,10 @@ def test_braces_and_line_ends_of_any_style_will_do(tmp_path):
     path = write(tmp_path / "motion.bvh")
     text = path.read_text()
     plain = bvh.read(path)
-    path.write_text("\ufeff" + re.sub(r"\n\t*\{", " {", text).replace("\n", "\r\n").replace("Frame Time", "Frame\tTime"), encoding="utf-8")
+    path.write_text(
+        "\ufeff" + re.sub(r"\n\t*\{", " {", text).replace("\n", "\r\n").replace("Frame Time", "Frame\tTime"),
+        encoding="utf-8",
+    )
     np.testing.assert_array_equal(bvh.read(path).places["left_wrist"], plain.places["left_wrist"])
 
 
@@ -168,9 +203,15 @@ DAMAGE = {
     "not a number": (lambda text: text.replace("\nFrame Time", " \nFrame Time") + "x", "numbers"),
     "nan": (lambda text: re.sub(r"\S+\s*$", "nan\n", text), "its frame 7 holds a number that is not finite"),
     "a word": (lambda text: re.sub(r"\S+\s*$", "oops\n", text), "something else than numbers"),
-    "no frame time": (lambda text: text.replace("Frame Time: 0.03333333", "Frame Time: 0"), "a Frame Time, both above zero"),
+    "no frame time": (
+        lambda text: text.replace("Frame Time: 0.03333333", "Frame Time: 0"),
+        "a Frame Time, both above zero",
+    ),
     "no frames": (lambda text: text.replace("Frames: 7", "Frames: "), "does not begin with a number of Frames"),
-    "an offset of words": (lambda text: text.replace("OFFSET 0.000000", "OFFSET zero", 1), "the OFFSET of Hips is 'zero'"),
+    "an offset of words": (
+        lambda text: text.replace("OFFSET 0.000000", "OFFSET zero", 1),
+        "the OFFSET of Hips is 'zero'",
+    ),
     "no offset": (lambda text: re.sub(r"\tOFFSET.*\n", "", text, count=1), "Hips has no OFFSET"),
     "an unknown channel": (lambda text: text.replace("Zrotation", "Wrotation", 1), "the CHANNELS of Hips"),
     "a wrong count": (lambda text: text.replace("CHANNELS 3", "CHANNELS 4", 1), "the CHANNELS of"),
@@ -178,7 +219,10 @@ DAMAGE = {
     "a brace too many": (lambda text: text.replace("}\nMOTION", "}\n}\nMOTION"), "closes more braces"),
     "two people": (lambda text: text.replace("MOTION", "ROOT Other\n{\nOFFSET 0 0 0\n}\nMOTION"), "several skeletons"),
     "an unknown rig": (lambda text: text.replace("LeftForeArm", "Bone7"), "the closest, mixamo, lacks left_elbow"),
-    "a folded rest pose": (lambda text: re.sub(r"OFFSET \S+ (-?0\.4\d+) \S+", r"OFFSET 0.4 0 0", text), "its rest pose is not"),
+    "a folded rest pose": (
+        lambda text: re.sub(r"OFFSET \S+ (-?0\.4\d+) \S+", r"OFFSET 0.4 0 0", text),
+        "its rest pose is not",
+    ),
 }
 
 

@@ -78,7 +78,9 @@ def slid(recording: Recording, body, rotations, heads) -> tuple[float, float]:
         moved = np.linalg.norm(np.diff(vertices[..., :2], axis=0), axis=-1)
         theirs += [np.linalg.norm(steps, axis=1)[anchors >= 0]]
         ours += [np.where(low[1:] & low[:-1], moved, np.inf).min(axis=1)[anchors >= 0]]
-    scale = leg_length({f"{side}_{joint}": bone_head(body, side, joint) for side in SIDES for joint in ("hip", "knee", "ankle")})
+    scale = leg_length(
+        {f"{side}_{joint}": bone_head(body, side, joint) for side in SIDES for joint in ("hip", "knee", "ankle")}
+    )
     return np.concatenate(theirs).mean() * scale / leg_length(recording.rest), np.concatenate(ours).mean()
 
 
@@ -106,7 +108,10 @@ def standing(arms: float = 0.0, knees: float = 0.0) -> dict[str, np.ndarray]:
 
 TREE = {"trunk": ("pelvis", "spine"), "neck": ("trunk", "neck")}
 for _side in SIDES:
-    TREE |= {f"{_side}_upper_arm": ("trunk", f"{_side}_shoulder"), f"{_side}_forearm": (f"{_side}_upper_arm", f"{_side}_elbow")}
+    TREE |= {
+        f"{_side}_upper_arm": ("trunk", f"{_side}_shoulder"),
+        f"{_side}_forearm": (f"{_side}_upper_arm", f"{_side}_elbow"),
+    }
     TREE |= {f"{_side}_hand": (f"{_side}_forearm", f"{_side}_wrist"), f"{_side}_thigh": ("pelvis", f"{_side}_hip")}
     TREE |= {f"{_side}_shin": (f"{_side}_thigh", f"{_side}_knee"), f"{_side}_foot": (f"{_side}_shin", f"{_side}_ankle")}
     TREE |= {f"{_side}_toes": (f"{_side}_foot", f"{_side}_foot")}
@@ -145,7 +150,9 @@ def stepping(frames=90, arms=0.0, fps=30.0) -> Recording:
     free = doll(rest, bends, np.tile(rest["pelvis"], (frames, 1)), fps)
     lower = np.argmin([free.places[f"{side}_foot"][:, 2] for side in SIDES], axis=0)
     ball = np.where(lower[:, None] == 0, free.places["left_foot"], free.places["right_foot"])
-    return doll(rest, bends, rest["pelvis"] - (ball - np.where(lower[:, None] == 0, rest["left_foot"], rest["right_foot"])), fps)
+    return doll(
+        rest, bends, rest["pelvis"] - (ball - np.where(lower[:, None] == 0, rest["left_foot"], rest["right_foot"])), fps
+    )
 
 
 @pytest.mark.parametrize("arms", [0, 45, 80])
@@ -153,7 +160,10 @@ def test_limbs_keep_their_directions_whatever_the_rest_pose(body, arms):
     recording = stepping(40, arms)
     rotations, heads = forward_kinematics(body, retarget(recording, body))
     assert worst_limb(recording, body, heads) < DEGREES
-    arms_only = {side: heads[:, body.bone(f"{side.title()}ForeArm")] - heads[:, body.bone(f"{side.title()}Arm")] for side in SIDES}
+    arms_only = {
+        side: heads[:, body.bone(f"{side.title()}ForeArm")] - heads[:, body.bone(f"{side.title()}Arm")]
+        for side in SIDES
+    }
     for side, along in arms_only.items():  # nothing holds an arm
         wanted = recording.places[f"{side}_elbow"] - recording.places[f"{side}_shoulder"]
         np.testing.assert_allclose(angle(wanted, along), 0, atol=1e-4)

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 from skeletons import FRAMES, HEIGHT, SKELETONS, SWINGS, TWIST, rest, write
+from test_bvh import write as bvh_file
 
 from pose_factory.blender import evaluate, motion_files, scene
 from pose_factory.blender.prepare import prepare
 from pose_factory.bodies.anny_body import build_body
 from pose_factory.bodies.motion import forward_kinematics
-from pose_factory.retargeting.retarget import retarget
+from pose_factory.retargeting.recording import SIDES
+from pose_factory.retargeting.retarget import LIMBS, retarget
 from pose_factory.rigs import REQUIRED
 from pose_factory.skeleton import INDEX
 
@@ -72,10 +74,35 @@ def test_an_export_stands_with_its_joints_where_they_are(exported, tmp_path):
 
 def vertices_move_with(skeleton, facts) -> bool:
     """Whether the skin goes where its bones go: the raised hand's highest point is above the head."""
-    highest = [evaluate.vertices(evaluate.character_meshes())[:, 2].max() for _ in evaluate.each_frame([facts["first_frame"], facts["last_frame"]])]
+    highest = [
+        evaluate.vertices(evaluate.character_meshes())[:, 2].max()
+        for _ in evaluate.each_frame([facts["first_frame"], facts["last_frame"]])
+    ]
     reach = np.linalg.norm(rest("left_wrist", 0) - rest("left_shoulder", 0))
     top = rest("left_shoulder", 0)[2] + reach * np.sin(np.radians(60 - skeleton.arms))
     return highest[1] - highest[0] > HEIGHT * (top - 1) - 0.02
+
+
+def test_it_takes_over_the_motion_of_another_file(exported, tmp_path):
+    """A limb of its own keeps the directions that the other's has, whatever bones it is made of; `yaw` turns both."""
+    _, path = exported
+    motion = bvh_file(tmp_path / "a motion.bvh", frames=4, fps=25)
+    source = {"file": str(path), "motion": {"file": str(motion)}, "yaw": 120.0}
+    facts = prepare(source, tmp_path / "character.blend")
+    (person,) = facts["people"]
+    assert (facts["fps"], facts["first_frame"], facts["last_frame"]) == (25, 1, 4)
+    assert (person["action"], person["motion_file"]) == ("a motion", "a motion.bvh")
+    scene.open_character(tmp_path / "character.blend")
+    read = evaluate.JointReader(scene.armature(person["armature"]), person["joints"])
+    joints = np.array([read() for _ in evaluate.each_frame(range(1, 5))])
+    recording = motion_files.read(motion)
+    turned = Rotation.from_euler("z", 120, degrees=True).as_matrix().T
+    for side in SIDES:
+        for start, end in LIMBS.values():
+            wanted = recording.places[f"{side}_{end}"] - recording.places[f"{side}_{start}"]
+            way = (joints[:, INDEX[f"{side}_{end}"]] - joints[:, INDEX[f"{side}_{start}"]]) @ turned.T
+            cosine = np.sum(way * wanted, axis=1) / np.linalg.norm(way, axis=1) / np.linalg.norm(wanted, axis=1)
+            assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).max() < 2.0, (side, start)
 
 
 def test_its_motion_moves_a_body(exported, body):

@@ -17,7 +17,7 @@ import jsonschema
 
 from pose_factory.errors import PoseFactoryError
 from pose_factory.export.splits import SPLITS, assign
-from pose_factory.sources import MOTION_SUFFIXES, SUFFIXES
+from pose_factory.sources import MOTION_SUFFIXES, SUFFIXES, motion_of
 from pose_factory.variation import IMAGES, PANORAMAS, images_in
 
 SCHEMA_PATH = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.json"
@@ -48,8 +48,8 @@ def load(config: dict, root: Path, all_here: bool = True) -> dict:
 
     Relative files are looked for in the folder `root`; unless they are `all_here`, as where a job runs that needs but
     some, those that are missing are no problem. In the result `characters` maps each chosen name to
-    {name, file (absolute path; of a `remote` one, where it is fetched to) or None, anny (full description, with the
-    absolute path of a motion's file) or None,
+    {name, file (absolute path; of a `remote` one, where it is fetched to) or None, anny (full description) or None,
+    motion ({file (absolute path), action}, as that of an anny body) or None,
     action, scale, yaw (degrees), source, licence} or, where it is a scene, to {name, people: [{character, from
     (metres)}]} with `to` (metres) and `facing` (degrees) of a person, `fps` and `frames` where they are set; `members`
     are the characters that are not chosen but stand in a chosen scene; `cameras` maps each camera angle's name to
@@ -98,11 +98,10 @@ def _character(name: str, character: dict, root: Path, results: str) -> dict:
         file = str(_resolve(character["file"], root))
     elif "remote" in character:
         file = f"{results}/{name}/source/{character['remote']}"
-    anny = character.get("anny")
-    if anny and isinstance(anny["motion"], dict):
-        motion = {**anny["motion"], "file": str(_resolve(anny["motion"]["file"], root))}
-        anny = {**anny, "motion": motion}
-    return {"name": name, **character, "anny": anny, "file": file}
+    character = {"name": name, "anny": None, **deepcopy(character), "file": file}
+    if motion := motion_of(character):
+        motion["file"] = str(_resolve(motion["file"], root))
+    return character
 
 
 def _angles(schema: dict) -> dict[str, float]:
@@ -230,19 +229,23 @@ def _character_problems(config: dict, root: Path, all_here: bool) -> Iterator[Pr
         file = character.get("file") if isinstance(character, dict) else None
         if isinstance(file, str) and file and name in needed and all_here:
             yield from _file_problems(("characters", name, "file"), file, root, SUFFIXES)
-        motion = _motion_file(character)
-        if motion and name in needed and all_here:
-            yield from _file_problems(("characters", name, "anny", "motion", "file"), motion, root, MOTION_SUFFIXES)
+        for keys in (("motion", "file"), ("anny", "motion", "file")):
+            motion = _inside(character, keys)
+            if isinstance(motion, str) and motion and name in needed and all_here:
+                yield from _file_problems(("characters", name, *keys), motion, root, MOTION_SUFFIXES)
+        if _inside(character, ("motion", "file")) and character.get("action"):
+            path = ("characters", name, "action")
+            yield path, f"{_dotted(path)} names the file's own motion, but `motion` another; remove one of them"
         remote = character.get("remote") if isinstance(character, dict) else None
         if isinstance(remote, str) and remote and name in needed:
             yield from _remote_problems(("characters", name, "remote"), remote, config.get("storage"))
 
 
-def _motion_file(character: Any) -> str | None:
-    """The file that the motion of an Anny body comes from, as far as the entry is well-formed."""
-    for key in ("anny", "motion", "file"):
-        character = character.get(key) if isinstance(character, dict) else None
-    return character if isinstance(character, str) else None
+def _inside(value: Any, keys: Iterable[str]) -> Any:
+    """What a mapping has under these keys, one inside the other; None where it is not of that shape."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _tracking_problems(config: dict, schema: dict) -> Iterator[Problem]:

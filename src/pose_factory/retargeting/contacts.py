@@ -21,11 +21,16 @@ FLOOR = 5
 @dataclass(frozen=True)
 class Foot:
     """One foot over N frames, in its recording's unit: the `paths` (N, P, 3) of its points (`points`), whether each is
-    `touching` the floor (N, P), and its `height` above it (N, P)."""
+    `touching` the floor (N, P), and the height of the floor."""
 
     paths: np.ndarray
     touching: np.ndarray
-    height: np.ndarray
+    floor: float
+
+    @property
+    def height(self) -> np.ndarray:
+        """(N, P) how far each point is above the floor."""
+        return self.paths[..., 2] - self.floor
 
     @property
     def planted(self) -> np.ndarray:
@@ -50,22 +55,21 @@ def feet(recording: Recording) -> Mapping[str, Foot]:
         for side in SIDES
     }
     lowest = np.min([path[..., 2].min(axis=1) for path in paths.values()], axis=0)
-    floor = np.percentile(lowest, FLOOR)
+    floor = float(np.percentile(lowest, FLOOR))
     frames = max(round(SHORTEST * recording.fps), 1)
     found = {}
     for side, path in paths.items():
-        height = path[..., 2] - floor
-        speed = np.linalg.norm(np.gradient(path, axis=0), axis=2) * recording.fps if len(path) > 1 else 0 * height
-        touching = (height < LOW * leg) & (speed < SLOW * leg)
+        speed = np.linalg.norm(np.gradient(path, axis=0), axis=2) * recording.fps if len(path) > 1 else 0.0
+        touching = (path[..., 2] - floor < LOW * leg) & (speed < SLOW * leg)
         for point in touching.T:
             point[:] = _without_blinks(point, frames)
-        found[side] = Foot(path, touching, height)
+        found[side] = Foot(path, touching, floor)
     return found
 
 
 def points(rest: Mapping[str, np.ndarray], side: str) -> np.ndarray:
-    """(P, 3) points of a foot at rest relative to the ankle: the heel, below it, and, where it is known, the base of the
-    toes, on which a foot rolls off, as low."""
+    """(P, 3) points of a foot at rest relative to the ankle: the heel, below it, and the base of the toes, on which a
+    foot rolls off, where it is known."""
     if f"{side}_foot" not in rest:
         return np.zeros((1, 3))
     toes = rest[f"{side}_foot"] - rest[f"{side}_ankle"]

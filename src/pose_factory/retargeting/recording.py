@@ -48,7 +48,9 @@ class Recording:
         cycle = playback.find_cycle(self._ends() * LEG / leg_length(self.rest), len(self))
         shown = playback.play(len(self), rate, length, cycle)
         travel = cycle.travel * leg_length(self.rest) / LEG if cycle else np.zeros(3)
-        places = {joint: _place_at(place, shown) + shown.turns[:, None] * travel for joint, place in self.places.items()}
+        places = {
+            joint: _place_at(place, shown) + shown.turns[:, None] * travel for joint, place in self.places.items()
+        }
         return Recording(fps, self.rest, places, {part: _turn_at(turn, shown) for part, turn in self.turns.items()})
 
     def _ends(self) -> np.ndarray:
@@ -67,7 +69,7 @@ def record(
     """The recording of a rig: of its `bones` (B names) the heads at rest (B, 3) and in each frame (N, B, 3), and how
     they are turned from rest (N, B, 3, 3), in any axes of which gravity pulls along one.
 
-    Joints at the tails of bones are left out. Raises PoseFactoryError if its rest pose is not that of somebody standing.
+    Joints at the tails of bones are left out. Raises PoseFactoryError if its rest pose does not stand.
     """
     index = {bone: number for number, bone in enumerate(bones)}
     at = {joint: index[bone] for joint, (bone, end) in match.joints.items() if end == "head"}

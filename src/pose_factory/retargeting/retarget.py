@@ -70,16 +70,15 @@ def retarget(recording: Recording, body: Body) -> Motion:
     turned = _turned(recording, rest)
     scale = leg_length(rest.joints) / leg_length(recording.rest)
     touched = feet(recording)
-    floor = (touched["left"].paths[..., 2] - touched["left"].height)[0, 0]
     hips = middle(recording.places)
-    hips = scale * (hips - [*hips[0, :2], floor])
+    hips = scale * (hips - [*hips[0, :2], touched["left"].floor])
     legs = [_Leg.of(side, body, rest, recording, turned, touched[side], hips, scale) for side in SIDES]
     move, tilt = _hold(legs, recording.fps)
     for leg in legs:
         leg.turn(turned)
-    pelvis = rest.bone("pelvis")
-    turned[pelvis] = Rotation.from_rotvec(tilt).as_matrix() @ turned[pelvis]
-    root = hips + move + turned[pelvis] @ (body.heads[0] - middle(rest.joints))
+    pelvis = Rotation.from_rotvec(tilt).as_matrix() @ turned[0]
+    turned |= dict.fromkeys((0, *rest.chains["pelvis"]), pelvis)
+    root = hips + move + pelvis @ (body.heads[0] - middle(rest.joints))
     return Motion(_local(body, turned), root, {side: foot.planted for side, foot in touched.items()})
 
 
@@ -97,7 +96,7 @@ def _rest(body: Body) -> _Rest:
 def _turned(recording: Recording, rest: _Rest) -> dict[int, np.ndarray]:
     """{bone: (N, 3, 3) how it is turned from rest, in world axes}; bones that are not in it follow their parents."""
     turns, chains = recording.turns, rest.chains
-    turned = {rest.bone("pelvis"): turns["pelvis"]}
+    turned = dict.fromkeys((0, *chains["pelvis"]), turns["pelvis"])
     if "trunk" in turns and "trunk" in chains:
         for number, bone in enumerate(chains["trunk"], 1):
             turned[bone] = _between(turns["pelvis"], turns["trunk"], number / len(chains["trunk"]))
@@ -147,7 +146,10 @@ def _palm(joints: Mapping[str, np.ndarray], side: str) -> np.ndarray | None:
 def _turn_foot(recording: Recording, rest: _Rest, side: str, turned: dict) -> None:
     """A foot that points where the recording's does. At rest both stand flat on their soles, however high their ankles
     are, so they are aligned about the vertical only."""
-    ways = [joints.get(f"{side}_foot", joints[f"{side}_ankle"]) - joints[f"{side}_ankle"] for joints in (rest.joints, recording.rest)]
+    ways = [
+        joints.get(f"{side}_foot", joints[f"{side}_ankle"]) - joints[f"{side}_ankle"]
+        for joints in (rest.joints, recording.rest)
+    ]
     flat = [way * [1, 1, 0] for way in ways]
     known = all(np.linalg.norm(along) > 0.3 * np.linalg.norm(way) > 0 for along, way in zip(flat, ways, strict=True))
     aligned = _arc(*flat) if known else np.eye(3)
@@ -180,9 +182,9 @@ class _Leg:
     bones, lengths, directions (2, N, 3): of thigh and shin; across (2, N, 3, 2): two axes perpendicular to each; hip
     (N, 3): from midway between the hips; ankle (N, 3); foot, toes (N, 3, 3): their turns from rest; pitch (N, 3): the
     axis about which the foot pitches; points (P, 3): contacts.points of the foot; parts: the heel's and the front's
-    points at rest, relative to what they turn about; settled (N, P): how surely
-    those of the recording are on the floor, 0 to 1; anchors, steps: contacts.Foot.anchors, scaled. bent (2, N, 2) is how far thigh and shin turn along
-    `across` and pitched (N,) how far the foot does, radians.
+    points at rest, relative to what they turn about; settled (N, P): how surely those of the recording are on the
+    floor, 0 to 1; anchors, steps: contacts.Foot.anchors, scaled. bent (2, N, 2) is how far thigh and shin turn along
+    `across`, and pitched (N,) how far the foot does, radians.
     """
 
     side: str
@@ -214,6 +216,7 @@ class _Leg:
         foot = turned[bones[2]]
         of_foot = contacts.points(rest.joints, side)
         anchors, steps = touched.anchors()
+        settled = touched.touching * _settled(touched.height / (HOVER * leg_length(recording.rest)))
         return cls(
             side=side,
             bones=tuple(bones),
@@ -227,8 +230,8 @@ class _Leg:
             pitch=foot @ _unit(np.cross([0, 0, 1.0], of_foot[-1] * [1, 1, 0] + [0, -1e-9, 0])),
             points=of_foot,
             parts=_soles(body, rest, side),
-            settled=touched.touching * _settled(touched.height / (HOVER * leg_length(recording.rest))),
-            anchors=anchors,
+            settled=settled[:, : len(of_foot)],
+            anchors=np.minimum(anchors, len(of_foot) - 1),
             steps=min(scale, 1.0) * steps,
             bent=np.zeros((*directions.shape[:2], 2)),
             pitched=np.zeros(len(foot)),
@@ -338,7 +341,9 @@ def _lift(legs: list[_Leg], goes: list[np.ndarray], solution: np.ndarray, fps: f
     return uniform_filter1d(maximum_filter1d(deep, window, mode="nearest"), window, mode="nearest")
 
 
-def _hold_foot(system: "_System", leg: _Leg, gone: np.ndarray, pitch: np.ndarray, sunk: np.ndarray, pace: float) -> None:
+def _hold_foot(
+    system: "_System", leg: _Leg, gone: np.ndarray, pitch: np.ndarray, sunk: np.ndarray, pace: float
+) -> None:
     """Add what a foot is to do: `gone` (N, 3, U) is where the U unknowns take its ankle, `pitch` (N, U) picks its
     pitch; `sunk` (N, 2) is where heel and front would be below the floor."""
     frames = len(gone)
@@ -383,7 +388,9 @@ class _System:
 def _every(rows: np.ndarray) -> sparse.csr_array:
     """(N k, N m) the k equations (N, k, m) in the m unknowns of each frame."""
     frames, k, m = rows.shape
-    return sparse.csr_array(sparse.bsr_array((rows, np.arange(frames), np.arange(frames + 1)), shape=(frames * k, frames * m)))
+    return sparse.csr_array(
+        sparse.bsr_array((rows, np.arange(frames), np.arange(frames + 1)), shape=(frames * k, frames * m))
+    )
 
 
 def _each(differences: sparse.csr_array, size: int) -> sparse.csr_array:

@@ -144,7 +144,13 @@ def _matches(rig: Rig, bones: Mapping[str, str], tails_trusted: bool) -> Iterato
 def _parts_at_joints(joints: Mapping[str, Bone]) -> Iterator[tuple[str, str]]:
     """The parts that begin at one of these joints, each with the bone whose head the joint is."""
     limbs = {f"{side}_{part}": f"{side}_{joint}" for part, joint in LIMBS.items() for side in ("left", "right")}
-    others = {"pelvis": "pelvis", "trunk": "spine", "neck": "neck", "left_toes": "left_foot", "right_toes": "right_foot"}
+    others = {
+        "pelvis": "pelvis",
+        "trunk": "spine",
+        "neck": "neck",
+        "left_toes": "left_foot",
+        "right_toes": "right_foot",
+    }
     for part, joint in (limbs | others).items():
         if joints.get(joint, ("", ""))[1] == "head":
             yield part, joints[joint][0]
