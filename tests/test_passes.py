@@ -22,7 +22,7 @@ from pose_factory.blender import passes as blender_passes
 from pose_factory.blender.prepare import prepare
 from pose_factory.config import load
 from pose_factory.errors import PoseFactoryError
-from pose_factory.files import read_json, atomic_folder
+from pose_factory.files import atomic_folder, read_json
 from pose_factory.geometry.camera import Camera
 from pose_factory.geometry.framing import frame_view
 from pose_factory.skeleton import JOINTS

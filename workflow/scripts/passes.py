@@ -2,7 +2,7 @@
 
 from pose_factory.blender import passes, scene
 from pose_factory.errors import PoseFactoryError
-from pose_factory.files import json_safe, read_json, read_table, atomic_folder, write_json
+from pose_factory.files import atomic_folder, json_safe, read_json, read_table, write_json
 from pose_factory.frames import select
 from pose_factory.job import job
 from pose_factory.validation.passes_check import judge
