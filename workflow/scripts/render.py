@@ -20,6 +20,6 @@ with job(snakemake) as log:
         Path(snakemake.output.frames),
         log,
         snakemake.params.variation,
-        Path(snakemake.input.background) if snakemake.input.background else None,
+        *map(Path, snakemake.input.background),
     )
     write_json(snakemake.output.facts, rendered)

@@ -25,6 +25,10 @@ SUN, SUN_DIAMETER = 2.8, 2.0
 SHADE = (0.36, 0.40, 0.47)
 """Linear RGB of what is not the sun's with the light `sun`: an even, bluish sky."""
 
+SAMPLE_MAP = 1024
+"""Width of the map by which Cycles looks for what is bright in a sky or panorama: a sun is a pixel or two. Left to
+itself, it makes one that takes seconds for each view."""
+
 
 def build(target: np.ndarray, size: float, variation: dict = OFF, picture: backgrounds.Picture | None = None) -> None:
     """Add floor, lights and backdrop to the scene; target (3,) is what the camera looks at, size the motion's diameter,
@@ -67,9 +71,11 @@ def _world(variation: dict, picture: backgrounds.Picture | None) -> bpy.types.Wo
     strength = light["strength"] * {"studio": AMBIENT, "sun": 1.0, "sky": backgrounds.SKY}.get(light["kind"], 1.0)
     if light["kind"] in ("studio", "sun"):
         world.cycles.sampling_method = "NONE"  # what is even all around is best found by the body's own reflections
-    elif light["kind"] == "sky":
-        tree.links.new(backgrounds.sky(tree, light), ambient.inputs["Color"])
     else:
+        world.cycles.sampling_method, world.cycles.sample_map_resolution = "MANUAL", SAMPLE_MAP
+    if light["kind"] == "sky":
+        tree.links.new(backgrounds.sky(tree, light), ambient.inputs["Color"])
+    if light["kind"] == "panorama":
         strength *= picture.exposure
         tree.links.new(backgrounds.panorama(tree, light, picture), ambient.inputs["Color"])
     ambient.inputs["Strength"].default_value = strength
