@@ -13,7 +13,7 @@ import bpy
 import numpy as np
 import OpenEXR
 import pytest
-from characters import make
+from characters import make, write
 from mathutils import Vector
 
 from pose_factory import passes
@@ -265,6 +265,13 @@ def test_labels_are_those_of_the_set_and_left_is_the_person_s_own(doll):
         assert numbers[f"left_{name}"][:, 1].mean() > numbers[f"right_{name}"][:, 1].mean() + 5
     order = ("head", "torso", "left_thigh", "left_shin", "left_foot")
     assert np.all(np.diff([numbers[name][:, 0].mean() for name in order]) > 0)
+
+
+@pytest.mark.parametrize("rig", ["daz_genesis3_8", "rigify", "unreal"])
+def test_any_rig_has_all_parts(tmp_path, rig):
+    path = write(tmp_path / "doll.blend", bone_map=rig)
+    made = Doll(tmp_path, prepare({"file": str(path)}, tmp_path / "character.blend")).film(wanted=["parts"])
+    assert set(np.unique(made.parts[1])) == {0, *range(1, 15)}
 
 
 def test_a_joint_s_pixel_is_of_its_own_part(doll):

@@ -228,7 +228,7 @@ def _look(reader: _Reader, camera: Camera, number: int, near: float) -> _Frame:
 def _see(
     corners: np.ndarray, instance: np.ndarray, instances: list[int], camera: Camera, near: float
 ) -> tuple[Raster, dict[int, np.ndarray]]:
-    """All `instances` in one raster, and the silhouette of each by itself; `corners` (T, 3, 3) are of `instance` (T,)."""
+    """All `instances` in one raster, and the silhouette of each alone; `corners` (T, 3, 3) are of `instance` (T,)."""
     shape = camera.height, camera.width
     triangle, weights, depth = np.full(shape, -1, np.int32), np.zeros((*shape, 3)), np.full(shape, np.inf)
     silhouettes = {}
