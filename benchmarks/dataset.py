@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -52,7 +53,7 @@ def config(frames: int, size: int, **render) -> dict:
 def make(folder: Path, settings: dict, rule: str, target: str) -> Cost:
     """Let the workflow make `target`, which `rule` makes, once more in `folder`, after all that it needs."""
     file = folder / "config" / "config.yaml"
-    file.parent.mkdir(exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(settings))
     run = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "all", "--quiet", "all"]
     quiet = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -102,19 +103,17 @@ def report_passes(folder: Path, frames: int, size: int, repeats: int, say) -> No
         say(f"  {name:24s} {figures}")
 
 
-def report_memory(lengths: Iterable[int], say) -> None:
+def report_memory(lengths: list[int], say) -> None:
     """Print how much memory and time the rules that go through a motion take for motions of these lengths."""
-    found: dict[str, list[Cost]] = {rule: [] for rule in STAGES}
-    lengths = list(lengths)
-    for frames in lengths:
-        with TemporaryDirectory() as folder:
-            settings = config(frames, 64, samples=1, denoise=False)
-            for rule, target in STAGES.items():
-                found[rule].append(make(Path(folder), settings, rule, target))
     say("\nMost memory, MB (seconds)" + "".join(f"{frames:14d} frames" for frames in lengths) + "   times the first")
-    for rule, costs in found.items():
-        figures = "".join(f"{cost.memory / 1e6:12.0f} ({cost.seconds:6.1f})" for cost in costs)
-        say(f"  {rule:23s} {figures} {costs[-1].memory / costs[0].memory:15.3g}")
+    with TemporaryDirectory() as folder:
+        for rule, target in STAGES.items():
+            costs = [
+                make(Path(folder, str(frames)), config(frames, 64, samples=1, denoise=False), rule, target)
+                for frames in lengths
+            ]
+            figures = "".join(f"{cost.memory / 1e6:12.0f} ({cost.seconds:6.1f})" for cost in costs)
+            say(f"  {rule:23s} {figures} {costs[-1].memory / costs[0].memory:15.3g}")
 
 
 def main() -> None:
@@ -126,14 +125,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2, help="how often each is timed; the fastest counts")
     parser.add_argument("--memory", type=int, nargs="+", metavar="FRAMES", help="measure memory for these lengths")
     given = parser.parse_args()
-    print(f"Load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
+    say = partial(print, flush=True)
+    say(f"Load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     if given.memory:
-        report_memory(given.memory, print)
+        report_memory(given.memory, say)
     else:
         with TemporaryDirectory() as folder:
-            report_engines(Path(folder), given.engines, given.frames, given.size, given.repeats, print)
-            report_passes(Path(folder), given.frames, given.size, given.repeats, print)
-    print(f"Load after: {os.getloadavg()[0]:.1f}")
+            report_engines(Path(folder), given.engines, given.frames, given.size, given.repeats, say)
+            report_passes(Path(folder), given.frames, given.size, given.repeats, say)
+    say(f"Load after: {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

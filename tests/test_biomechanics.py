@@ -14,7 +14,7 @@ import c3d
 import ezc3d
 import numpy as np
 import pytest
-from characters import make
+from characters import build_humanoid, make, write_blend
 from scipy.spatial.transform import Rotation
 from trc import TRCData
 
@@ -167,6 +167,31 @@ def test_a_bone_that_slides_has_positions_and_a_name_has_no_spaces(tmp_path):
     assert "ROOT Bip01_L_Thigh\n" in text and text.count("6 Xposition") == 2 and "JOINT arm" in text
     found = heads(imported(text, tmp_path / "slide.bvh"), recording.bones, range(1, 5))
     np.testing.assert_allclose(found, recording.places, atol=1e-5)
+
+
+def test_a_body_that_a_control_carries_is_recorded_without_the_control(tmp_path):
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    armature = build_humanoid().armature
+    bpy.context.view_layer.objects.active = armature
+    bpy.ops.object.mode_set(mode="EDIT")
+    bones = armature.data.edit_bones
+    master = bones.new("master control")
+    master.head, master.tail, master.use_deform = (0, 0, 0), (0, 0.5, 0), False
+    bones["mixamorig:Hips"].parent = master
+    bpy.ops.object.mode_set(mode="OBJECT")
+    for frame, angle in ((1, 0.0), (5, 2.0)):
+        armature.pose.bones["master control"].rotation_mode = "XYZ"
+        armature.pose.bones["master control"].rotation_euler.z = angle
+        armature.pose.bones["master control"].keyframe_insert("rotation_euler", frame=frame)
+    write_blend(tmp_path / "controlled.blend")
+    facts, (recording,) = recorded({"file": str(tmp_path / "controlled.blend")}, tmp_path / "character.blend")
+    assert recording.bones[0] == "mixamorig:Hips" and "master control" not in recording.bones
+    text = bvh(recording, recording.turns, recording.places, facts["fps"])
+    assert text.count("6 Xposition") == 1
+    found = heads(imported(text, tmp_path / "motion.bvh"), recording.bones, range(1, 6))
+    np.testing.assert_allclose(found, recording.places, atol=MILLIMETRE)
+    across = recording.joints[:, INDEX["left_hip"]] - recording.joints[:, INDEX["right_hip"]]
+    assert across[0] @ across[4] < 0  # they were turned around
 
 
 def test_controls_are_left_out_and_what_hangs_on_them_hangs_on_the_nearest_bone_left():

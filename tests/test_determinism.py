@@ -61,9 +61,8 @@ def twice(tmp_path_factory) -> tuple[Path, Path]:
     started = [
         workflow.start("--cores", cores, "all", *MOTIONS) for workflow, cores in zip(builds, ("1", "4"), strict=True)
     ]
-    for workflow, process in zip(builds, started, strict=True):
-        run = workflow.finish(process, timeout=280)
-        assert run.status == 0, run.console
+    runs = [workflow.finish(process, timeout=280) for workflow, process in zip(builds, started, strict=True)]
+    assert [run.status for run in runs] == [0, 0], "".join(run.console for run in runs)
     one, other = (workflow.root / "results" for workflow in builds)
     return one, other
 
