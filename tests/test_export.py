@@ -128,6 +128,11 @@ def test_a_wrong_setting_is_one_sentence(export, sentence):
     assert str(error.value).startswith(f"Config: {sentence}")
 
 
+def test_the_name_of_the_datasets_folder_is_no_characters():
+    with pytest.raises(PoseFactoryError, match=r"^Config: characters\.export is not a valid name; use letters"):
+        load({"characters": {"export": {"anny": {}}}}, Path())
+
+
 # Views
 
 
