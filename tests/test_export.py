@@ -28,7 +28,7 @@ from pose_factory.export.arrays import arrays
 from pose_factory.export.card import card, facts
 from pose_factory.export.splits import SPLITS, assign, split_of
 from pose_factory.export.views import BOX, View, dense
-from pose_factory.files import atomic_folder
+from pose_factory.files import whole_folder
 from pose_factory.frames import image
 from pose_factory.geometry.camera import Camera
 from pose_factory.skeleton import EDGES, INDEX, JOINTS, PAIRS
@@ -126,6 +126,11 @@ def test_a_wrong_setting_is_one_sentence(export, sentence):
     with pytest.raises(PoseFactoryError) as error:
         load({"characters": {"ada": {"anny": {}}}, "export": export}, Path())
     assert str(error.value).startswith(f"Config: {sentence}")
+
+
+def test_the_name_of_the_datasets_folder_is_no_characters():
+    with pytest.raises(PoseFactoryError, match=r"^Config: characters\.export is not a valid name; use letters"):
+        load({"characters": {"export": {"anny": {}}}}, Path())
 
 
 # Views
@@ -517,10 +522,10 @@ def test_what_is_no_longer_part_of_the_dataset_is_deleted(tmp_path):
 def test_a_folder_is_whole_or_as_it_was(tmp_path):
     path = tmp_path / "shard"
     for content in ("first", "second"):
-        with atomic_folder(path) as folder:
+        with whole_folder(path) as folder:
             (folder / content).touch()
     assert [item.name for item in path.iterdir()] == ["second"]
-    with pytest.raises(ValueError, match="no"), atomic_folder(path) as folder:
+    with pytest.raises(ValueError, match="no"), whole_folder(path) as folder:
         (folder / "third").touch()
         raise ValueError("no")
     assert [item.name for item in path.iterdir()] == ["second"] and [item.name for item in tmp_path.iterdir()] == [
@@ -534,11 +539,11 @@ def test_a_full_disk_in_the_middle_of_a_shard_is_told_and_leaves_nothing(samples
     noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
     for _, picture, _ in samples():
         cv2.imwrite(str(picture), noise)  # 110 KB
-    with pytest.raises(PoseFactoryError) as error, atomic_folder(path) as partial:
+    with pytest.raises(PoseFactoryError) as error, whole_folder(path) as partial:
         streaming.write_shards(partial, "crossing", samples(), 1)
     assert str(error.value) == f"Cannot write {path}: No space left on device; free some space or fix its folder."
     assert list(path.parent.iterdir()) == []
-    with pytest.raises(PoseFactoryError, match="No space left on device"), atomic_folder(path) as partial:
+    with pytest.raises(PoseFactoryError, match="No space left on device"), whole_folder(path) as partial:
         for _, picture, _ in samples():
             folders.place(picture, partial / picture.name)
     assert list(path.parent.iterdir()) == []
@@ -548,8 +553,8 @@ def test_a_killed_writer_leaves_nothing_that_looks_finished(tmp_path):
     code = """
 import sys, time
 from pathlib import Path
-from pose_factory.files import atomic_folder
-with atomic_folder(sys.argv[1]) as folder:
+from pose_factory.files import whole_folder
+with whole_folder(sys.argv[1]) as folder:
     (folder / "0001.png").write_bytes(b"1")
     print("writing", flush=True)
     time.sleep(float(sys.argv[2]))

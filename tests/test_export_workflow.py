@@ -24,6 +24,7 @@ SHARES = {"train": 0.5, "val": 0.5, "test": 0.0}
 SEED = next(
     seed for seed in range(100) if [split_of(name, seed, SHARES) for name in ("doll", "xbot")] == ["train", "val"]
 )
+SETTINGS = {"formats": ["coco", "yolo", "webdataset", "arrays"], "shares": SHARES, "seed": SEED, "shard_size": 3}
 SPLIT = {"doll": "train", "xbot": "val"}
 OTHER_SEED = next(seed for seed in range(100) if split_of("doll", seed, SHARES) == "val")
 ANGLES = ("front", "left")
@@ -44,7 +45,7 @@ def exported(finished, tmp_path_factory):
     """A finished run of which first one character and then both were exported: the workflow; the plan of each time; the
     modification times of the first one's files after each."""
     workflow = finished.copy(tmp_path_factory.mktemp("exported") / "with spaces")
-    workflow.change("export", {"seed": SEED, "shares": SHARES, "shard_size": 3})
+    workflow.change("export", SETTINGS)
     plans, times = [], []
     for only in (["doll"], []):
         workflow.change("only", only)
@@ -68,13 +69,13 @@ def test_nothing_but_the_export_asks_for_it_and_it_asks_for_no_tracking(finished
     assert finished.plan() == set()
     expected = jobs("prepare bounds check_ground_truth", ["doll", "xbot"])
     expected |= jobs("camera render ground_truth", ["doll", "xbot"], ANGLES)
-    fresh.change("export", {"seed": SEED, "shares": SHARES})
+    fresh.change("export", SETTINGS)
     assert without_target(fresh.plan("export")) == expected | of("doll") | of("xbot") | GATHERED
 
 
 def test_only_the_formats_asked_for_are_made(finished, tmp_path):
     workflow = finished.copy(tmp_path / "copy")
-    workflow.change("export", {"formats": ["yolo"], "seed": SEED, "shares": SHARES})
+    workflow.change("export", {**SETTINGS, "formats": ["yolo"]})
     plan = without_target(workflow.plan("export"))
     expected = of("doll", "export_facts export_yolo") | of("xbot", "export_facts export_yolo")
     assert plan == expected | {"gather_yolo", "export_card"}

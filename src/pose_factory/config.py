@@ -37,7 +37,7 @@ _LIMITS = {
     "maximum": "at most {}",
     "exclusiveMaximum": "below {}",
 }
-_NAME_RULE = "use letters, digits, '_' and '-' ('dataset', 'review' and 'videos' are taken)"
+_NAME_RULE = "use letters, digits, '_' and '-' ('dataset', 'export', 'review' and 'videos' are taken)"
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv")
 
 Problem = tuple[tuple, str]  # the path of keys and indices in the config, and the sentence without its full stop

@@ -38,7 +38,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
+def whole_folder(path: str | Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; on success it replaces `path`, on failure it is removed."""
     path = Path(path)
     partial = path.with_name(f".{path.name}-partial")

@@ -4,12 +4,12 @@ import numpy as np
 
 from pose_factory.export.arrays import arrays
 from pose_factory.export.views import read_views
-from pose_factory.files import atomic_folder, read_json
+from pose_factory.files import read_json, whole_folder
 from pose_factory.job import job
 
 with job(snakemake):
     given = snakemake.input
     fps = read_json(given.character)["fps"]
-    with atomic_folder(snakemake.output[0]) as folder:
+    with whole_folder(snakemake.output[0]) as folder:
         for view in read_views(snakemake.wildcards.character, snakemake.params.angles, given):
             np.savez_compressed(folder / f"{view.angle}.npz", **arrays(view, fps))

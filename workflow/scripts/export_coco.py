@@ -6,7 +6,7 @@ from pose_factory.export import coco
 from pose_factory.export.card import licence_of
 from pose_factory.export.folders import place
 from pose_factory.export.views import read_views
-from pose_factory.files import atomic_folder, read_json
+from pose_factory.files import read_json, whole_folder
 from pose_factory.frames import image
 from pose_factory.job import job
 
@@ -20,7 +20,7 @@ with job(snakemake):
         (lambda angle, frame: coco.read_mask(image(masks[angle], frame))) if masks else None,
     )
     coco.write_lines(found, Path(made.images), dict(zip(coco.KEYPOINTS, map(Path, made.people), strict=True)))
-    with atomic_folder(made.folder) as folder:
+    with whole_folder(made.folder) as folder:
         for view, frames in zip(views, given.frames, strict=True):
             for name, picture in view.pictures(frames):
                 place(picture, folder / f"{name}.png")

@@ -2,7 +2,7 @@
 
 from pose_factory.export import streaming
 from pose_factory.export.views import read_views
-from pose_factory.files import atomic_folder
+from pose_factory.files import whole_folder
 from pose_factory.job import job
 
 with job(snakemake):
@@ -12,5 +12,5 @@ with job(snakemake):
         for view, frames in zip(read_views(character, snakemake.params.angles, given), given.frames, strict=True)
         for row, (name, picture) in enumerate(view.pictures(frames))
     )
-    with atomic_folder(snakemake.output[0]) as folder:
+    with whole_folder(snakemake.output[0]) as folder:
         streaming.write_shards(folder, character, samples, snakemake.params.size)

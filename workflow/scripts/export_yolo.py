@@ -3,13 +3,13 @@
 from pose_factory.export import yolo
 from pose_factory.export.folders import place
 from pose_factory.export.views import read_views
-from pose_factory.files import atomic_folder
+from pose_factory.files import whole_folder
 from pose_factory.job import job
 
 with job(snakemake):
     given, made = snakemake.input, snakemake.output
     views = read_views(snakemake.wildcards.character, snakemake.params.angles, given)
-    with atomic_folder(made.images) as images, atomic_folder(made.labels) as labels:
+    with whole_folder(made.images) as images, whole_folder(made.labels) as labels:
         for view, frames in zip(views, given.frames, strict=True):
             (labels / view.angle).mkdir()
             for row, (name, picture) in enumerate(view.pictures(frames)):
