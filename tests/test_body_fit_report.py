@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from synthetic_person import boxes, camera, labels, tracks, walk
 
-from pose_factory.bodies.anny_body import bare_body, build_body, skin
+from pose_factory.bodies.anny_body import bare_body, described_body, skin
 from pose_factory.bodies.motion import animate, forward_kinematics
 from pose_factory.errors import PoseFactoryError
 from pose_factory.files import read_json, read_table
@@ -177,6 +177,7 @@ def test_jitter_is_that_of_a_cubic():
 # ---- the true body of a character ----------------------------------------------------------------------------------
 
 ANNY = {"phenotype": {"gender": 1.0, "age": 0.4, "weight": 0.8}, "motion": "dance", "frames": 30, "fps": 12}
+ANNY |= {"local": {"upperlegs-height-decr-incr": 0.8}, "look": {"legs": "short"}}
 FLOOR = np.array([0.0, 0.0, 0.0123])
 """What the workflow has moved the character by."""
 
@@ -184,13 +185,14 @@ FLOOR = np.array([0.0, 0.0, 0.0123])
 @pytest.fixture(scope="module")
 def danced() -> tuple[np.ndarray, pd.DataFrame]:
     """Of ANNY in the world: bare vertices (30, V, 3), and the labels of what has a bone, in frames 1, 4, 7, ..."""
-    dressed = build_body(ANNY["phenotype"])
+    dressed = described_body(ANNY)
     rotations, heads = forward_kinematics(dressed, animate("dance", dressed, 30, 12))
     world = np.full((30, len(JOINTS), 3), 5.0)
     for joint, bone in joint_bones().items():
         world[:, INDEX[joint]] = heads[:, dressed.bones.index(bone)] + FLOOR
     frames = np.arange(1, 31, 3)
-    return skin(bare_body(ANNY["phenotype"]), rotations, heads) + FLOOR, labels(world[frames - 1], AT, frames)
+    bare = bare_body(ANNY["phenotype"], ANNY["local"])
+    return skin(bare, rotations, heads) + FLOOR, labels(world[frames - 1], AT, frames)
 
 
 def test_the_true_body_is_the_one_that_was_rendered(danced):
@@ -204,6 +206,8 @@ def test_labels_of_another_body_are_refused(danced):
     _, table = danced
     with pytest.raises(PoseFactoryError, match="off the body that the character is said to be"):
         body_fit_report.true_body({**ANNY, "phenotype": {}}, table, AT)
+    with pytest.raises(PoseFactoryError, match="off the body"):
+        body_fit_report.true_body({**ANNY, "local": {}}, table, AT)
     with pytest.raises(PoseFactoryError, match="off the body"):
         body_fit_report.true_body({**ANNY, "motion": "walk"}, table, AT)
 

@@ -407,8 +407,9 @@ def _unknown_keys(path: tuple, value: dict, schema: dict) -> Iterator[Problem]:
 
 
 def _nearest(value: Any, valid: Iterable[str]) -> str:
-    """The advice that follows a wrong key or value: the valid one most like it, else all of them."""
-    matches = difflib.get_close_matches(str(value), valid, n=1)
+    """The advice that follows a wrong key or value: the valid one most like it, else all of them if they are few."""
+    valid = list(valid)
+    matches = difflib.get_close_matches(str(value), valid, n=1, cutoff=0.6 if len(valid) <= 30 else 0.0)
     return f"the nearest valid one is '{matches[0]}'" if matches else f"use one of {', '.join(valid)}"
 
 

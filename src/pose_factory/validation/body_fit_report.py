@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.transform import Rotation
 
-from pose_factory.bodies.anny_body import DEFAULT_PHENOTYPE, PHENOTYPES, build_body
+from pose_factory.bodies.anny_body import DEFAULT_PHENOTYPE, PHENOTYPES, described_body
 from pose_factory.bodies.motion import animate
 from pose_factory.errors import PoseFactoryError
 from pose_factory.files import json_safe
@@ -187,7 +187,7 @@ def true_body(anny: Mapping, ground_truth: pd.DataFrame, camera: Camera) -> Fitt
     Clothes are no part of it, as they are of no fitted body. Its translation is what `camera` sees, and not for the
     focal length that trackers assume. Raises PoseFactoryError where the labels are another body's.
     """
-    body = build_body(anny["phenotype"])  # the feet of the dressed body are what the motion puts on the floor
+    body = described_body(anny)  # the feet of the dressed body are what the motion puts on the floor
     motion = animate(anny["motion"], body, anny["frames"], anny["fps"])
     frames = np.unique(ground_truth.frame)
     turns = Rotation.from_quat(motion.rotations[frames - 1][..., [1, 2, 3, 0]].reshape(-1, 4)).as_matrix()
@@ -200,6 +200,7 @@ def true_body(anny: Mapping, ground_truth: pd.DataFrame, camera: Camera) -> Fitt
         rotations=rotations,
         translation=labels[:, INDEX["pelvis"]],
         phenotype=np.array([anny["phenotype"].get(name, DEFAULT_PHENOTYPE) for name in PHENOTYPES], float),
+        local=anny.get("local", {}),
     )
     bones = [INDEX[joint] for joint in joint_bones()]  # hair is above the top of the head
     apart = np.linalg.norm(true.joints() - labels, axis=-1)[:, bones].max()
