@@ -219,6 +219,10 @@ DAMAGE = {
     "a brace too many": (lambda text: text.replace("}\nMOTION", "}\n}\nMOTION"), "closes more braces"),
     "two people": (lambda text: text.replace("MOTION", "ROOT Other\n{\nOFFSET 0 0 0\n}\nMOTION"), "several skeletons"),
     "an unknown rig": (lambda text: text.replace("LeftForeArm", "Bone7"), "the closest, mixamo, lacks left_elbow"),
+    "a limb without a length": (
+        lambda text: re.sub(r"(JOINT LeftForeArm\n\s*\{\n\s*OFFSET) .*", r"\1 0 0 0", text),
+        "its left shoulder and elbow are in one place at rest",
+    ),
     "a folded rest pose": (
         lambda text: re.sub(r"OFFSET \S+ (-?0\.4\d+) \S+", r"OFFSET 0.4 0 0", text),
         "its rest pose is not",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from characters import UNKNOWN_RIG, write
+from characters import UNKNOWN_RIG, build_humanoid, write, write_blend
 from scipy.spatial.transform import Rotation
 
 from pose_factory.blender import motion_files
@@ -16,8 +16,8 @@ from pose_factory.bodies.motion import animate, forward_kinematics
 from pose_factory.errors import PoseFactoryError
 from pose_factory.motion_export.bvh import bvh
 from pose_factory.retargeting.contacts import feet
-from pose_factory.retargeting.recording import SIDES, Recording, leg_length
-from pose_factory.retargeting.retarget import LIMBS, retarget
+from pose_factory.retargeting.recording import LIMBS, SIDES, Recording, leg_length
+from pose_factory.retargeting.retarget import retarget
 from pose_factory.rigs import detect
 
 SAMBA = Path(__file__).parents[2] / "shared" / "characters" / "Samba Dancing.fbx"
@@ -331,6 +331,14 @@ def test_a_file_without_a_motion_is_refused(tmp_path):
 def test_an_unknown_rig_and_a_file_without_any_are_refused(tmp_path):
     assert "No rig map fits" in refusal(write(tmp_path / "unknown.fbx", bone_map=UNKNOWN_RIG))
     assert "no armature" in refusal(write(tmp_path / "none.glb", with_armature=False))
+
+
+def test_of_several_people_none_is_guessed(tmp_path):
+    write(tmp_path / "two.blend")
+    for o in build_humanoid("unreal", frames=3).meshes:
+        o.location.x = 2
+    write_blend(tmp_path / "two.blend")
+    assert 'it holds 2 rigged people, "Armature", "Armature.001"; export the one' in refusal(tmp_path / "two.blend")
 
 
 def test_a_motion_without_skin_will_do(tmp_path):

@@ -55,6 +55,29 @@ def test_every_part_that_moves_has_bones(rig):
     assert match.chains["left_hand"] == [match.joints["left_wrist"][0]]
 
 
+def test_the_names_of_cmus_bvh_files_are_mixamos():
+    names = [
+        "Hips",
+        "LHipJoint",
+        "LeftUpLeg",
+        "LeftLeg",
+        "LeftFoot",
+        "LeftToeBase",
+        "RHipJoint",
+        "RightUpLeg",
+        "RightLeg",
+    ]
+    names += ["RightFoot", "RightToeBase", "LowerBack", "Spine", "Spine1", "Neck", "Neck1", "Head", "LeftShoulder"]
+    names += ["LeftArm", "LeftForeArm", "LeftHand", "LeftFingerBase", "LeftHandIndex1", "LThumb", "RightShoulder"]
+    names += ["RightArm", "RightForeArm", "RightHand", "RightFingerBase", "RightHandIndex1", "RThumb"]
+    match = detect(names)
+    assert (match.rig, match.prefix) == ("mixamo", "")
+    assert match.chains["trunk"] == ["LowerBack", "Spine", "Spine1"] and match.joints["left_knee"] == (
+        "LeftLeg",
+        "head",
+    )
+
+
 def test_only_the_bones_that_are_there_make_a_part():
     names = [*first_bones(MIXAMO), "Spine2", "RightShoulder", "LeftHandIndex1"]
     chains = detect(names).chains

@@ -10,8 +10,8 @@ from pose_factory.blender import evaluate, motion_files, scene
 from pose_factory.blender.prepare import prepare
 from pose_factory.bodies.anny_body import build_body
 from pose_factory.bodies.motion import forward_kinematics
-from pose_factory.retargeting.recording import SIDES
-from pose_factory.retargeting.retarget import LIMBS, retarget
+from pose_factory.retargeting.recording import LIMBS, SIDES
+from pose_factory.retargeting.retarget import retarget
 from pose_factory.rigs import REQUIRED
 from pose_factory.skeleton import INDEX
 

@@ -15,6 +15,13 @@ from pose_factory.rigs import FINGERS, RigMatch
 from pose_factory.skeleton import JOINTS
 
 SIDES = ("left", "right")
+LIMBS = {
+    "upper_arm": ("shoulder", "elbow"),
+    "forearm": ("elbow", "wrist"),
+    "thigh": ("hip", "knee"),
+    "shin": ("knee", "ankle"),
+}
+"""The joints between which limbs point somewhere."""
 LEG = 0.9
 """Metres: a leg, where a length has to be compared with metres."""
 LEAN = 50.0
@@ -69,7 +76,8 @@ def record(
     """The recording of a rig: of its `bones` (B names) the heads at rest (B, 3) and in each frame (N, B, 3), and how
     they are turned from rest (N, B, 3, 3), in any axes of which gravity pulls along one.
 
-    Joints at the tails of bones are left out. Raises PoseFactoryError if its rest pose does not stand.
+    Joints at the tails of bones are left out. Raises PoseFactoryError if it does not stand at rest, or has
+    a limb without a length.
     """
     index = {bone: number for number, bone in enumerate(bones)}
     at = {joint: index[bone] for joint, (bone, end) in match.joints.items() if end == "head"}
@@ -78,6 +86,7 @@ def record(
         chain = match.chains.get(finger, [])
         at |= {finger: index[chain[0]]} if chain else {}
         parts |= {f"{finger} {number}": index[bone] for number, bone in enumerate(chain)}
+    _check_limbs({joint: rest[number] for joint, number in at.items()})
     upright = _upright({joint: rest[number] for joint, number in at.items()})
     return Recording(
         fps,
@@ -92,13 +101,21 @@ def leg_length(rest: Mapping[str, np.ndarray]) -> float:
     return sum(
         float(np.linalg.norm(rest[f"{side}_{end}"] - rest[f"{side}_{start}"])) / 2
         for side in SIDES
-        for start, end in (("hip", "knee"), ("knee", "ankle"))
+        for start, end in (LIMBS["thigh"], LIMBS["shin"])
     )
 
 
 def middle(places: Mapping[str, np.ndarray]) -> np.ndarray:
     """(..., 3) midway between the hips."""
     return (places["left_hip"] + places["right_hip"]) / 2
+
+
+def _check_limbs(rest: Mapping[str, np.ndarray]) -> None:
+    size = max(np.linalg.norm(place - rest["pelvis"]) for place in rest.values())
+    for side in SIDES:
+        for start, end in LIMBS.values():
+            if not np.linalg.norm(rest[f"{side}_{end}"] - rest[f"{side}_{start}"]) > 1e-3 * size:
+                raise PoseFactoryError(f"its {side} {start} and {end} are in one place at rest; mend its skeleton")
 
 
 def _upright(rest: Mapping[str, np.ndarray]) -> np.ndarray:

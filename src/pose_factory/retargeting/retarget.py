@@ -22,15 +22,8 @@ from pose_factory.bodies.anny_body import Body
 from pose_factory.bodies.motion import Motion, continuous
 from pose_factory.retargeting import contacts
 from pose_factory.retargeting.contacts import Foot, feet
-from pose_factory.retargeting.recording import SIDES, Recording, leg_length, middle
+from pose_factory.retargeting.recording import LIMBS, SIDES, Recording, leg_length, middle
 
-LIMBS = {
-    "upper_arm": ("shoulder", "elbow"),
-    "forearm": ("elbow", "wrist"),
-    "thigh": ("hip", "knee"),
-    "shin": ("knee", "ankle"),
-}
-"""The joints between which limbs keep their directions."""
 BEND, MOST_TILT, MOST_PITCH = 1.8, 4.0, 15.0
 """Degrees that thighs and shins, the pelvis and feet may turn away from the recording's to hold feet."""
 ROUNDS = 6
@@ -388,9 +381,10 @@ class _System:
 def _every(rows: np.ndarray) -> sparse.csr_array:
     """(N k, N m) the k equations (N, k, m) in the m unknowns of each frame."""
     frames, k, m = rows.shape
-    return sparse.csr_array(
-        sparse.bsr_array((rows, np.arange(frames), np.arange(frames + 1)), shape=(frames * k, frames * m))
-    )
+    blocks = sparse.bsr_array((rows, np.arange(frames), np.arange(frames + 1)), shape=(frames * k, frames * m))
+    equations = sparse.csr_array(blocks)
+    equations.eliminate_zeros()
+    return equations
 
 
 def _each(differences: sparse.csr_array, size: int) -> sparse.csr_array:
