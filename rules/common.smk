@@ -90,13 +90,15 @@ def code(script):
 
 
 def sources_of(character):
-    """The files that a character is made from, if it is not described, and its motion, if that comes from a file."""
-    if character in REMOTE:
-        own = [f"{RESULTS}/{character}/source", f"{RESULTS}/{character}/source.json"]
-    else:
-        file = PREPARED[character]["file"]
-        own = files_of(file) if file else []
-    motion = motion_of(PREPARED[character])
+    """The files that a character is made from; none for a body that is described, in a motion that we have."""
+    fetched = [f"{RESULTS}/{character}/source", f"{RESULTS}/{character}/source.json"]
+    return (fetched if character in REMOTE else []) + user_files_of(character)
+
+
+def user_files_of(character):
+    """Those of them that the config names: the character's own, unless it lies at the remote, and its motion's."""
+    described, motion = PREPARED[character], motion_of(PREPARED[character])
+    own = files_of(described["file"]) if described["file"] and character not in REMOTE else []
     return own + (files_of(motion["file"]) if motion else [])
 
 
