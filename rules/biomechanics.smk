@@ -26,10 +26,10 @@ rule export_person:
     output:
         f"{RESULTS}/export/motion/{{character}}{{person}}.{{suffix}}",
     log:
-        f"{RESULTS}/export/motion/logs/{{character}}{{person}}.{{suffix}}.log",
+        f"{RESULTS}/export/logs/{{character}}{{person}}.{{suffix}}.log",
     wildcard_constraints:  # not among the output's, whose "?" a storage provider takes for a query
         person="(\\.[0-9]+)?",
-        suffix="|".join(re.escape(suffix) for suffix in MOTION_SUFFIXES.values()),
+        suffix="|".join(re.escape(suffix) for suffix in FORMS.values()),
     localrule: True  # done in a second
     conda:
         "../envs/analysis.yaml"

@@ -217,8 +217,8 @@ def of_dataset():
     return [f"{RESULTS}/dataset/{name}" for name in names] + [f"{RESULTS}/review/{name}" for name in plots]
 
 
-# What a motion's file ends in, by export format.
-MOTION_SUFFIXES = {"bvh": "bvh", "trc": "trc", "c3d": "c3d", "body": "body.npz"}
+# What a motion's file ends in, by its form.
+FORMS = {"bvh": "bvh", "trc": "trc", "c3d": "c3d", "body": "body.npz"}
 
 
 def people_of(character):
@@ -229,10 +229,12 @@ def people_of(character):
 
 
 def described(character, person):
-    """The description of one of a character's people; none where they come from a file, or where there is no such
-    person."""
+    """The description of one of a character's people, its motion by name; none where they come from a file, or where
+    there is no such person."""
     member = people_of(character).get(person)
-    return PREPARED[member]["anny"] if member else None
+    if not member or not (anny := PREPARED[member]["anny"]):
+        return None
+    return anny | {"motion": anny["motion"] if isinstance(anny["motion"], str) else Path(anny["motion"]["file"]).name}
 
 
 def motions():
@@ -242,8 +244,8 @@ def motions():
         f"{RESULTS}/export/motion/{character}{person}.{suffix}"
         for character in CHARACTERS
         for person, member in people_of(character).items()
-        for format, suffix in MOTION_SUFFIXES.items()
-        if format in EXPORT["motions"] and (format != "body" or PREPARED[member]["anny"])
+        for form, suffix in FORMS.items()
+        if form in EXPORT["motions"] and (form != "body" or PREPARED[member]["anny"])
     ]
 
 

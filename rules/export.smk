@@ -143,7 +143,7 @@ rule export_card:
     input:
         facts=shards("shards/*/facts.json"),
         # Not read, but measured.
-        made=[file for name in EXPORT["formats"] for file in of_format(name)],
+        made=[*[file for name in EXPORT["formats"] for file in of_format(name)], *motions()],
     output:
         exported("README.md"),
     log:
@@ -154,6 +154,7 @@ rule export_card:
     params:
         splits=[(character, SPLITS[character]) for character in CHARACTERS],
         formats=EXPORT["formats"],
+        motions=["motion"] if motions() else [],
         settings={"seed": EXPORT["seed"], "shares": EXPORT["shares"]},
         code=code("export_card.py"),
     script:

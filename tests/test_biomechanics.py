@@ -37,6 +37,7 @@ DOCUMENT = (REPOSITORY / "docs" / "biomechanics.md").read_text()
 SHARED = Path(os.environ.get("POSE_FACTORY_CHARACTERS", REPOSITORY.parent / "shared" / "characters"))
 MILLIMETRE = 1e-3
 OLD = {"phenotype": {"gender": 1.0, "age": 1.0, "weight": 0.9}, "motion": "dance", "frames": 12, "fps": 12.5}
+OLD["local"] = {"upperarm-fat-decr-incr": 1.0, "measure-upperarm-length-decr-incr": 0.5}
 BABY = {"phenotype": {"age": 0.0}, "motion": "squat", "frames": 5, "fps": 24.0}
 
 
@@ -291,11 +292,9 @@ def test_a_motion_of_many_thousand_frames_is_a_c3d_whole_or_not_at_all(tmp_path)
 
 def documented(folder: Path, monkeypatch, recording: Recording, spec: dict) -> np.ndarray:
     """(F, V, 3) the vertices that the lines of the documentation make of a body."""
-    phenotype = {name: spec["phenotype"].get(name, 0.5) for name in ("gender", "age", "muscle", "weight")}
-    phenotype |= {"height": 0.5, "proportions": 0.5}
     (folder / "results/export/motion").mkdir(parents=True)
     path = folder / "results/export/motion/ada.body.npz"
-    write_body(path, recording, {**spec, "phenotype": phenotype}, 1, spec["fps"])
+    write_body(path, recording, spec, 1, spec["fps"])
     (code,) = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(folder)
     names: dict = {}
@@ -304,9 +303,10 @@ def documented(folder: Path, monkeypatch, recording: Recording, spec: dict) -> n
     return names["vertices"].numpy()
 
 
-def uncovered(phenotype: dict) -> np.ndarray:
+def uncovered(spec: dict) -> np.ndarray:
     """(V,) the vertices that are the bare body's in a dressed one, too."""
-    bare, dressed = bare_body(phenotype), build_body(phenotype)
+    described = spec["phenotype"], spec.get("local")
+    bare, dressed = bare_body(*described), build_body(*described)
     return (bare.vertices == dressed.vertices).all(axis=1) & (bare.weights == dressed.weights).all(axis=1)
 
 
@@ -319,13 +319,13 @@ def test_anny_makes_the_body_of_the_parameters_that_blender_shows(old, tmp_path,
     blend, _, recording = old
     vertices = documented(tmp_path, monkeypatch, recording, OLD)
     scene.open_character(blend)
-    skin = uncovered(OLD["phenotype"])
+    skin = uncovered(OLD)
     assert skin.sum() > 3000
     np.testing.assert_allclose(vertices[:, skin], shown(range(1, 13))[:, skin], atol=MILLIMETRE)
     with np.load(tmp_path / "results/export/motion/ada.body.npz") as file:
         about = json.loads(str(file["about"]))
         assert file["frame"].tolist() == list(range(1, 13)) and about["fps"] == 12.5
-        assert about["anny"]["motion"] == "dance" and about["bones"] == bare_body().bones
+        assert about["motion"] == "dance" and about["bones"] == bare_body().bones
 
 
 def test_so_it_does_of_a_baby_that_is_carried_through_a_scene(tmp_path, monkeypatch):
@@ -335,7 +335,7 @@ def test_so_it_does_of_a_baby_that_is_carried_through_a_scene(tmp_path, monkeypa
     scene.open_character(tmp_path / "scene.blend")
     (recording,) = record(facts)
     vertices = documented(tmp_path, monkeypatch, recording, BABY)
-    skin = uncovered(BABY["phenotype"])
+    skin = uncovered(BABY)
     np.testing.assert_allclose(vertices[:, skin], shown(range(1, 6))[:, skin], atol=MILLIMETRE)
 
 

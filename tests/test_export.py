@@ -21,6 +21,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from pose_factory import passes
 from pose_factory.config import load
 from pose_factory.errors import PoseFactoryError
 from pose_factory.export import coco, folders, streaming, yolo
@@ -326,18 +327,16 @@ def test_segmentations_are_what_is_seen_of_each_person(tmp_path):
 
 def test_a_mask_that_is_missing_or_of_another_size_is_told(tmp_path):
     def instances(angle: str, frame: int) -> np.ndarray:
-        return coco.read_mask(image(tmp_path, frame))
+        return passes.read_instances(tmp_path / f"{frame:04d}.png")
 
-    with pytest.raises(
-        PoseFactoryError, match=r"0003\.png is missing or not a map of 8 bits; make its view's passes again"
-    ):
+    with pytest.raises(PoseFactoryError, match=r"0003\.png is missing or damaged; make it again"):
         list(coco.records([seen()], "", instances))
     cv2.imwrite(str(tmp_path / "0003.png"), np.zeros((WIDTH, HEIGHT), np.uint8))
     with pytest.raises(PoseFactoryError, match="masks of crossing/front are not of its pictures' size"):
         list(coco.records([seen()], "", instances))
     cv2.imwrite(str(tmp_path / "0003.png"), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
-    with pytest.raises(PoseFactoryError, match="not a map of 8 bits"):
-        coco.read_mask(tmp_path / "0003.png")
+    with pytest.raises(PoseFactoryError, match="is missing or damaged"):
+        passes.read_instances(tmp_path / "0003.png")
 
 
 # YOLO

@@ -63,7 +63,7 @@ def load(config: dict, root: Path, all_here: bool = True) -> dict:
     problems = _schema_problems(config, schema) + list(_name_problems(config))
     problems += [*_character_problems(config, root, all_here), *(_video_problems(config, root) if all_here else [])]
     problems += [*_tracking_problems(config, schema), *_export_problems(config, schema)]
-    if not {path[0] for path, _ in problems if path} & {"variation", "cameras", "render"}:
+    if not problems:  # these look at settings together, which must each be well-formed
         problems += _variation_problems(_fill(config, schema, schema["$defs"]), schema, root, all_here)
     if problems:
         _, sentence = min(problems, key=lambda problem: _position(config, problem[0]))

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from mathutils import Color
 
 from pose_factory.blender import motion_files
 from pose_factory.blender import scene as scenes
 from pose_factory.blender.anny_rig import build_action, build_armature, build_mesh
+from pose_factory.blender.colours import linear
 from pose_factory.bodies.anny_body import DEFAULT_CUT, ZONES, Body, described_body
 from pose_factory.bodies.cloth import lay
 from pose_factory.bodies.motion import Motion, animate
@@ -77,7 +77,7 @@ def _linear(part: str, colour: str) -> list[float]:
     """The linear RGB of an sRGB colour, each 0..1."""
     if not isinstance(colour, str) or not re.fullmatch("#[0-9a-fA-F]{6}", colour):
         raise PoseFactoryError(f'Look {part!r} is {colour!r}: give red, green and blue as "#rrggbb".')
-    return list(Color(channel / 255 for channel in bytes.fromhex(colour[1:])).from_srgb_to_scene_linear())
+    return list(linear(colour))
 
 
 def _check_keys(given: dict, valid: dict, what: str) -> None:

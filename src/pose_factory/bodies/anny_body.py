@@ -79,12 +79,24 @@ def build_body(
 
 def bare_body(phenotype: Mapping[str, float] | None = None, local: Mapping[str, float] | None = None) -> Body:
     """`build_body` without the clothes: anny's own mesh and skin weights."""
+    values, changes = parameters(phenotype, local)
+    return _from_model(_model_for(changes), values, changes)
+
+
+def parameters(
+    phenotype: Mapping[str, float] | None = None, local: Mapping[str, float] | None = None
+) -> tuple[dict[str, float], dict[str, float]]:
+    """What anny itself takes for such a body: all phenotypes, and the local changes by its own names. Raises
+    PoseFactoryError as `build_body` does."""
     phenotype, local = phenotype or {}, local or {}
     _check(phenotype)
-    # the model that knows local changes is five times as large
-    model = _model("default" if local else "none")
     values = {key: float(phenotype.get(key, DEFAULT_PHENOTYPE)) for key in PHENOTYPES}
-    return _from_model(model, values, _changes(model, local))
+    return values, _changes(_model_for(local), local)
+
+
+def _model_for(local: Mapping[str, float]):
+    """The model that knows local changes is five times as large."""
+    return _model("default" if local else "none")
 
 
 def described_body(anny: Mapping) -> Body:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from pose_factory import tables
+from pose_factory.bodies.anny_body import parameters
 from pose_factory.errors import PoseFactoryError
 from pose_factory.export.recording import Recording
 from pose_factory.files import atomic
@@ -23,7 +24,9 @@ def write_body(path: str | Path, recording: Recording, anny: dict, first: int, f
     """
     local = local_turns(recording.turns, recording.parents)
     _check_rigid(recording)
-    about = tables.BODY_PARAMETERS | {"fps": fps, "anny": anny, "bones": recording.bones}
+    phenotype, changes = parameters(anny["phenotype"], anny.get("local"))
+    about = tables.BODY_PARAMETERS | {"fps": fps, "phenotype": phenotype, "local_changes": changes}
+    about |= {"motion": anny["motion"], "bones": recording.bones}
     with atomic(path) as temporary:
         np.savez_compressed(
             temporary,

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from pose_factory.export.splits import SPLITS
-from pose_factory.export.views import View
+from pose_factory.export.views import UNKNOWN, View, licence_of
 from pose_factory.skeleton import JOINTS
 
 VERSION = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["version"]
-UNKNOWN = "unknown"
 BINS = 5
 """Of a phenotype's values from 0 to 1."""
 SIZES = {1e3: "n<1K", 1e4: "1K<n<10K", 1e5: "10K<n<100K", 1e6: "100K<n<1M", 1e7: "1M<n<10M"}
@@ -58,6 +57,7 @@ print(view["joints_world"].shape, pixels[..., :2])
     ),
 }
 """By its name in the config: what a form of the dataset is called, and how to load it in five lines."""
+MOTIONS = "Motions, for other programs (docs/biomechanics.md of Pose Factory)"
 
 
 def facts(character: dict, views: Iterable[View], renders: Iterable[dict], bodies: Mapping[str, dict | None]) -> dict:
@@ -98,11 +98,6 @@ def facts(character: dict, views: Iterable[View], renders: Iterable[dict], bodie
         "angles": by_angle,
         "backgrounds": [list(background) for background in sorted(backgrounds)],
     }
-
-
-def licence_of(character: dict) -> str:
-    """The terms of all people in a character's pictures (character.json)."""
-    return "; ".join(sorted({person["licence"] or UNKNOWN for person in character["people"]}))
 
 
 def card(
@@ -172,7 +167,8 @@ def _contents(splits: Mapping[str, str], views, settings) -> str:
 
 
 def _sizes(sizes: Mapping[str, tuple[int, int]]) -> str:
-    rows = [[FORMATS[name][0], f"`{name}/`", files, size] for name, (files, size) in sizes.items()]
+    titles = {name: title for name, (title, _) in FORMATS.items()} | {"motion": MOTIONS}
+    rows = [[titles[name], f"`{name}/`", files, size] for name, (files, size) in sizes.items()]
     return (
         "## Size\n\n"
         + _table(["format", "folder", "files", "bytes"], rows)
@@ -183,10 +179,9 @@ def _sizes(sizes: Mapping[str, tuple[int, int]]) -> str:
 
 def _load(sizes: Mapping, filled: Sequence[str]) -> str:
     text = "## Load it\n\nFrom this folder; docs/export.md of Pose Factory says what every field is.\n"
-    for name in sizes:
+    for name in [name for name in sizes if name in FORMATS and filled]:
         title, code = FORMATS[name]
-        if filled:
-            text += f"\n{title}:\n\n```python\n{code.strip().replace('{split}', filled[0])}\n```\n"
+        text += f"\n{title}:\n\n```python\n{code.strip().replace('{split}', filled[0])}\n```\n"
     if "yolo" in sizes:
         text += "\nor, with Ultralytics, `yolo pose train model=yolo11n-pose.pt data=yolo/data.yaml`.\n"
     return text + f"\nThe joints, in order: {', '.join(JOINTS)}; COCO's and YOLO's are the first 17.\n"

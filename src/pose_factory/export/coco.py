@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import cv2
 import numpy as np
 from pycocotools import mask as rle
 
@@ -135,15 +134,6 @@ def _run_lengths(mask: np.ndarray) -> dict:
 
 
 # Files
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """The instance map (H, W) uint8 at `path`. Raises PoseFactoryError when it cannot be read."""
-    data = path.read_bytes() if path.is_file() else b""
-    mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
-        raise PoseFactoryError(f"{path} is missing or not a map of 8 bits; make its view's passes again.")
-    return mask
 
 
 def write_lines(found: Iterable[tuple[dict, dict[int, list[dict]]]], images: Path, people: dict[int, Path]) -> None:

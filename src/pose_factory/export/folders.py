@@ -47,6 +47,23 @@ def remove_others(folder: Path, shards: Iterable[Path]) -> list[Path]:
     return others
 
 
+def remove_from_other_splits(shard: Path) -> None:
+    """Delete the folders of a `shard` {split}/{character} in other splits, before it is made in this one: nobody may be
+    trained and tested on, not even while the other characters are still to come."""
+    for path in shard.parents[1].glob(f"*/{shard.name}"):
+        if path != shard:
+            shutil.rmtree(path)
+
+
+def remove_motions(folder: Path, characters: Iterable[str]) -> list[Path]:
+    """Delete the motions in `folder` that are none of these characters'; return which."""
+    kept = set(characters)
+    others = [path for path in sorted(folder.glob("*.*")) if path.name.partition(".")[0] not in kept]
+    for path in others:
+        path.unlink()
+    return others
+
+
 def size_of(folder: Path) -> tuple[int, int]:
     """How many files a folder holds, and their bytes, links counted like files."""
     sizes = [entry.stat().st_size for entry in folder.rglob("*") if entry.is_file() and not entry.name.startswith(".")]

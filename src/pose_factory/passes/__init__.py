@@ -158,6 +158,8 @@ def _read_png(path: str | Path) -> np.ndarray:
 
     try:
         with Image.open(path) as image:
+            if image.mode != "L":
+                raise ValueError(f"not an image of 8 bits: {image.mode}")
             return np.array(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise PoseFactoryError(f"{path} is missing or damaged; make it again.") from error
