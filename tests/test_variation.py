@@ -370,6 +370,8 @@ def test_a_folder_that_is_missing_or_empty_is_one_sentence(tmp_path):
     folder.mkdir()
     for name in ("notes.txt", ".hidden.jpg"):
         (folder / name).touch()
+    (folder / "a folder.jpg").mkdir()
+    (folder / "to nowhere.png").symlink_to("nothing")
     assert sentence(changes, tmp_path).startswith(f"{key} {folder}, which has no .jpg, .jpeg, .png, ")
     (folder / "b.JPG").touch()
     (folder / "a, 100%.hdr").touch()

@@ -88,11 +88,11 @@ def draw(settings: dict, character: str, camera_angle: str) -> dict[str, Any]:
 
 def images_in(folder: str) -> list[str]:
     """The names of the pictures in `folder` that can be a background, sorted; none if there is no such folder."""
-    try:
-        names = os.listdir(folder)
-    except OSError:
+    if not os.path.isdir(folder):
         return []
-    return sorted(name for name in names if not name.startswith(".") and _suffix(name) in (*IMAGES, *PANORAMAS))
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if _suffix(entry.name) in (*IMAGES, *PANORAMAS) and entry.is_file()]
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def is_panorama(file: str) -> bool:

@@ -24,7 +24,6 @@ SUN, SUN_DIAMETER = 2.8, 2.0
 """W/m2, and degrees: softer than the real sun, for few rays would show its sharp shadows as grain."""
 SHADE = (0.36, 0.40, 0.47)
 """Linear RGB of what is not the sun's with the light `sun`: an even, bluish sky."""
-
 SAMPLE_MAP = 1024
 """Width of the map by which Cycles looks for what is bright in a sky or panorama: a sun is a pixel or two. Left to
 itself, it makes one that takes seconds for each view."""
