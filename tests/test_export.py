@@ -518,6 +518,22 @@ def test_what_is_no_longer_part_of_the_dataset_is_deleted(tmp_path):
     assert (tmp_path / "val" / "ada" / "front").is_dir() and (tmp_path / "train" / "ada.cache").exists()
 
 
+def test_nobody_is_in_two_splits_while_a_shard_is_made(tmp_path):
+    for name in ("train/ada", "test/ada", "train/adam"):
+        (tmp_path / name / "front").mkdir(parents=True)
+    folders.remove_from_other_splits(tmp_path / "val" / "ada")
+    folders.remove_from_other_splits(tmp_path / "train" / "adam")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")] == ["train/adam"]
+
+
+def test_motions_of_those_who_are_gone_are_deleted(tmp_path):
+    for name in ("ada.bvh", "ada.body.npz", "crossing.0.trc", "gone.bvh", "ada2.c3d"):
+        (tmp_path / name).touch()
+    gone = folders.remove_motions(tmp_path, ["ada", "crossing"])
+    assert sorted(path.name for path in gone) == ["ada2.c3d", "gone.bvh"] and len(list(tmp_path.iterdir())) == 3
+    assert folders.remove_motions(tmp_path / "none", ["ada"]) == []
+
+
 def test_a_folder_is_whole_or_as_it_was(tmp_path):
     path = tmp_path / "shard"
     for content in ("first", "second"):
