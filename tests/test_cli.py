@@ -1,6 +1,7 @@
 """The command `pose-factory`, as a process."""
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -89,3 +90,13 @@ def test_snakemake_runs_the_people_and_nobody_else(tmp_path):
     assert "#   snakemake --cores all --configfile config/people.yaml\n" in text
     planned = workflow.plan("--configfile", "config/people.yaml", "--until", "prepare")
     assert planned == {f"prepare person_00{number}" for number in (1, 2, 3)}
+
+    impossible = text.replace("age: ", "age: 7", 1)
+    assert impossible != text
+    (workflow.root / "config" / "people.yaml").write_text(impossible)
+    run = workflow.run("--cores", "1", "--configfile", "config/people.yaml")
+    assert run.status != 0 and not run.started
+    (sentence,) = run.sentences
+    assert re.fullmatch(
+        r"Config: characters\.person_001\.anny\.phenotype\.age is 70\.\d+, but must be .* at most 1.*", sentence
+    )

@@ -1,6 +1,7 @@
 """Bodies of every kind: local changes, extreme phenotypes, how clothes are cut, and their patterns in pictures."""
 
 import json
+import re
 
 import bpy
 import numpy as np
@@ -48,6 +49,12 @@ def test_the_config_knows_makehumans_changes_except_of_what_is_under_clothes():
         if any(category.get("opposites", {}).values())
     }
     assert set(names()) == known - {"bulge-decr-incr"}
+
+
+def test_the_documentation_lists_them():
+    text = (REPOSITORY / "docs" / "characters.md").read_text()
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert sorted(re.findall(r"`([a-z0-9]+-[a-z0-9-]+)`", "\n".join(tables))) == sorted(names())
 
 
 def test_every_change_of_the_config_moves_the_body():
@@ -274,11 +281,11 @@ def test_patterns_show_in_pictures(chest):
     middle = slice(20, 44)
 
     assert blue["stripes"].mean() == pytest.approx(0.5, abs=0.08)
-    assert {changes(column) for column in blue["stripes"][:, middle].T} <= {6, 7, 8, 9}
+    assert 7 < np.mean([changes(column) for column in blue["stripes"][:, middle].T]) < 9.7
     assert np.mean([changes(row) for row in blue["stripes"]]) < 1.5
 
     assert blue["pinstripes"].mean() == pytest.approx(0.15, abs=0.06)
-    assert {changes(row) for row in blue["pinstripes"][middle]} <= {6, 7, 8, 9}
+    assert 6 < np.mean([changes(row) for row in blue["pinstripes"][middle]]) < 9.7
 
     assert blue["dots"].mean() == pytest.approx(2 * np.pi * 0.2**2, abs=0.06)
 
