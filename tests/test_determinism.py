@@ -74,7 +74,7 @@ def test_the_same_config_and_seed_give_the_same_files(twice):
 def test_what_is_compared_is_all_of_a_run_and_not_empty(twice):
     one, _ = twice
     kinds = {Path(name).suffix for name in files(one)}
-    assert kinds == {*(".blend", ".json", ".parquet", ".csv", ".npz", ".png", ".svg", ".mp4", ".bvh", ".trc", ".c3d")}
+    assert kinds >= {*(".blend", ".json", ".parquet", ".csv", ".npz", ".png", ".svg", ".mp4", ".bvh", ".trc", ".c3d")}
     assert len([name for name in files(one) if name.endswith(".png") and "frames" in name]) == 8
     with np.load(one / "duo/front/body.npz") as bodies:
         assert len(bodies["tracks"])  # somebody was tracked and fitted
