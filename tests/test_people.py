@@ -370,6 +370,8 @@ def test_a_wrong_change_is_refused(local, message):
         build_body(ADULT, local)
 
 
-def test_a_wrong_pattern_is_refused():
+def test_a_wrong_cut_or_pattern_is_refused():
+    with pytest.raises(PoseFactoryError, match="There is no sleeves 'none'"):
+        build_body(ADULT, cut={"sleeves": "none"})
     with pytest.raises(PoseFactoryError, match="did you mean 'stripes'"):
         anny_character.build({"look": {"top": {"pattern": "stripe", "colours": ["#000000", "#ffffff"]}}})

@@ -136,6 +136,9 @@ def dress(body: Body, cut: Mapping[str, str] | None = None) -> Body:
     """The body with its clothes and hair given thickness: the skin under them smoothed and moved outwards, the toes
     hidden in a shoe. `cut` says how they are cut, of CUTS; DEFAULT_CUT where it does not."""
     cut = DEFAULT_CUT | dict(cut or {})
+    for key, value in cut.items():
+        if value not in CUTS.get(key, ()):
+            raise PoseFactoryError(f"There is no {key} {value!r}: see docs/characters.md for how clothes are cut.")
     body = replace(body, zones=_zones(body, _segments(), cut))
     neighbours = _neighbours(body)
     vertices = body.vertices
