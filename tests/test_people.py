@@ -127,6 +127,21 @@ def test_extreme_bodies_are_whole_and_dressed(name):
         assert body.vertices[:, 2].min() == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize("name", EXTREMES)
+def test_waists_and_soles_end_on_a_level(name):
+    """Where a zone's field is 0 along the edges of the faces, the body has one height, but for shoes that end there."""
+    body = build_body(EXTREMES[name])
+    edges = np.concatenate([body.faces[:, [0, 1]], body.faces[:, [1, 2]], body.faces[:, [2, 0]]])
+    low, high = body.heads[body.bone("Hips")][2], body.heads[body.bone("Spine2")][2]
+    for zone, at in (("bottom", (low, high)), ("soles", (0.0, body.heads[body.bone("LeftFoot")][2]))):
+        start, end = (body.zones[zone][edges[:, side]] for side in (0, 1))
+        border = edges[(start > 0) & (end < 0) & (end > -0.03)]
+        share = (body.zones[zone][border] / (body.zones[zone][border] @ [1, -1])[:, None])[:, :1]
+        heights = ((1 - share) * body.vertices[border[:, 0]] + share * body.vertices[border[:, 1]])[:, 2]
+        heights = heights[(heights > at[0]) & (heights < at[1])]
+        assert len(heights) > 50 and np.ptp(heights) < 2e-3, zone
+
+
 def notch(body) -> float:
     """How deep, at most, the outline of the left foot's front is notched, seen from above, in lengths of the toes."""
     ankle, ball = (body.heads[body.bone(name)] for name in ("LeftFoot", "LeftToeBase"))
@@ -355,6 +370,8 @@ def test_a_wrong_change_is_refused(local, message):
         build_body(ADULT, local)
 
 
-def test_a_wrong_pattern_is_refused():
+def test_a_wrong_cut_or_pattern_is_refused():
+    with pytest.raises(PoseFactoryError, match="There is no sleeves 'none'"):
+        build_body(ADULT, cut={"sleeves": "none"})
     with pytest.raises(PoseFactoryError, match="did you mean 'stripes'"):
         anny_character.build({"look": {"top": {"pattern": "stripe", "colours": ["#000000", "#ffffff"]}}})

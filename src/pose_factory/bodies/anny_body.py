@@ -148,6 +148,9 @@ def dress(body: Body, cut: Mapping[str, str] | None = None) -> Body:
     """The body with its clothes and hair given thickness: the skin under them smoothed and moved outwards, the toes
     hidden in a shoe. `cut` says how they are cut, of CUTS; DEFAULT_CUT where it does not."""
     cut = DEFAULT_CUT | dict(cut or {})
+    for key, value in cut.items():
+        if value not in CUTS.get(key, ()):
+            raise PoseFactoryError(f"There is no {key} {value!r}: see docs/characters.md for how clothes are cut.")
     body = replace(body, zones=_zones(body, _segments(), cut))
     neighbours = _neighbours(body)
     vertices = body.vertices
@@ -158,7 +161,7 @@ def dress(body: Body, cut: Mapping[str, str] | None = None) -> Body:
     for zone, (thickness, width) in (THICKNESS | {"hair": HAIR[cut["hair_style"]]}).items():
         vertices = vertices + thickness * _ramp(body.zones[zone], width)[:, None] * normals
     vertices[:, 2] = np.maximum(vertices[:, 2], 0.0)
-    body.zones["soles"] = _soles(body, vertices)
+    body = replace(body, zones=body.zones | _redrawn(body, vertices))
     return replace(body, vertices=vertices, weights=_shoe_weights(body, vertices))
 
 
@@ -221,10 +224,15 @@ def _shoes(body: Body, neighbours: csr_array, vertices: np.ndarray) -> np.ndarra
     return vertices
 
 
-def _soles(body: Body, vertices: np.ndarray) -> np.ndarray:
-    """(V,) distance inside the soles: the lowest part of the shoes."""
+def _redrawn(body: Body, vertices: np.ndarray) -> dict[str, np.ndarray]:
+    """The zones whose borders are level, measured where clothes have moved the bare body's vertices to: the soles,
+    which are the lowest part of the shoes, and top and bottom near the waist."""
     ankle = body.heads[body.bone("LeftFoot")][2]
-    return np.where(body.zones["shoes"] > 0, 0.22 * ankle - vertices[:, 2], -1.0)
+    soles = np.where(body.zones["shoes"] > 0, 0.22 * ankle - vertices[:, 2], -1.0)
+    top, bottom = body.zones["top"], body.zones["bottom"]
+    waist = (top == -bottom) & (np.abs(bottom) < 0.03)
+    below = bottom + body.vertices[:, 2] - vertices[:, 2]
+    return {"soles": soles, "top": np.where(waist, -below, top), "bottom": np.where(waist, below, bottom)}
 
 
 def _shoe_weights(body: Body, vertices: np.ndarray) -> np.ndarray:
