@@ -65,8 +65,8 @@ def angles(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def compare_box(silhouette: np.ndarray, projected, box) -> tuple[float, float]:
     """How far `box` (x_min, y_min, x_max, y_max) is off at most, pixels: how far a `silhouette` (H, W) leaves it, or
     its sides are from those of `projected`, the box around the projected mesh; and the intersection over union of `box`
-    and the one around the silhouette, NaN if there is none. A silhouette may be smaller than its box without a fault: what is
-    thinner than a pixel is met by no pixel's centre."""
+    and the one around the silhouette, NaN if there is none. A silhouette may be smaller than its box without a fault:
+    what is thinner than a pixel is met by no pixel's centre."""
     rows, columns = np.flatnonzero(silhouette.any(axis=1)), np.flatnonzero(silhouette.any(axis=0))
     off = np.abs(np.subtract(projected, box)).max()
     if not len(rows):
