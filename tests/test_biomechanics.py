@@ -162,6 +162,15 @@ def test_a_mixamo_dancer_is_the_same_in_blender_again(tmp_path):
     np.testing.assert_allclose(found, recording.places, atol=MILLIMETRE)
 
 
+def test_names_that_are_alike_without_spaces_are_numbered(tmp_path):
+    recording = replace(synthetic(), bones=["a b", "a_b", "a\tb"])
+    text = bvh(recording, recording.turns, recording.places, 25)
+    names = re.findall(r"(?:ROOT|JOINT) (.*)", text)
+    assert names == ["a_b_2", "a_b", "a_b_3"]
+    found = heads(imported(text, tmp_path / "alike.bvh"), names, range(1, 5))
+    np.testing.assert_allclose(found, recording.places, atol=1e-5)
+
+
 def test_a_bone_that_slides_has_positions_and_a_name_has_no_spaces(tmp_path):
     recording = synthetic(first_bone="Bip01 L Thigh")
     text = bvh(recording, recording.turns, recording.places, 25)

@@ -167,7 +167,7 @@ def of_synthetic_people() -> dict[str, list]:
         )
         for of_views in (tracks.values(), (nobody, nobody))
     ]
-    summary = summarise((("ada", "front", validation) for validation, _ in scored), {"ada": pooled[0]})
+    summary = summarise((("ada", "front", 0.0, validation) for validation, _ in scored), {"ada": pooled[0]})
     return {
         "validation.json": [validation for validation, _ in scored],
         "joints.parquet": [joints for _, joints in scored],

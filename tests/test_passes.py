@@ -22,7 +22,7 @@ from pose_factory.blender import passes as blender_passes
 from pose_factory.blender.prepare import prepare
 from pose_factory.config import load
 from pose_factory.errors import PoseFactoryError
-from pose_factory.files import atomic_folder, read_json
+from pose_factory.files import read_json
 from pose_factory.geometry.camera import Camera
 from pose_factory.geometry.framing import frame_view
 from pose_factory.skeleton import JOINTS
@@ -131,6 +131,7 @@ def camera_at(distance: float, width: int = 96, height: int = 64) -> dict:
         "sensor_width_mm": 36.0,
         "focal_length_mm": 50.0,
         "distance": distance,
+        "variation": {"occluders": []},
     }
 
 
@@ -205,6 +206,16 @@ def test_a_sphere_has_its_radii_for_normals_towards_the_camera(tmp_path, kind):
     assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).max() < 0.5
     towards = made.camera.position - at
     assert ((normals * towards).sum(axis=1) > 0).all()
+    judge("front", made.told["checks"], LIMITS)
+
+
+def test_a_tip_thinner_than_a_pixel_is_in_the_box_and_no_fault(tmp_path):
+    corners = [[-0.5, 0, -0.5], [0.5, 0, -0.5], [0.5, 0, 0.2], [-0.5, 0, 0.2]]
+    tip = [[0.2, 0, 0.2], [0.202, 0, 0.2], [0.2, 0, 0.7]]
+    made = Filmed(alone(corners + tip, [[0, 1, 2, 3], [4, 5, 6]]), camera_at(4.0), [1], tmp_path / "passes")
+    top = np.nonzero(made.instances[1])[0].min()
+    assert top > made.boxes.y_min[0] + 10
+    assert made.told["checks"]["box_max_px"] < 0.5 and made.told["checks"]["box_iou_min"] < 0.8
     judge("front", made.told["checks"], LIMITS)
 
 
@@ -394,6 +405,14 @@ def shifted_boxes(_, boxes):
     boxes[["x_min", "x_max"]] += 4
 
 
+def grown_boxes(_, boxes):
+    boxes["x_max"] += 2
+
+
+def shrunken_boxes(_, boxes):
+    boxes["y_min"] += 2
+
+
 def exchanged_visibility(labels, _):
     labels["visibility"] = labels.visibility.map({0: 0, 1: 2, 2: 1})
 
@@ -416,6 +435,8 @@ def rewritten(monkeypatch, name: str, change):
         ("flow", "flow", lambda flow: -flow),
         ("flow", "flow", lambda flow: flow + 1.5),
         ("box_px", "", shifted_boxes),
+        ("box_px", "", grown_boxes),
+        ("box_px", "", shrunken_boxes),
         ("visibility", "", exchanged_visibility),
     ],
 )
@@ -475,22 +496,6 @@ def test_a_file_that_is_missing_or_damaged_is_told(tmp_path, name):
         path.write_bytes(whole[:cut])
         with pytest.raises(PoseFactoryError, match="missing"):
             passes.READERS[name](path)
-
-
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    folder = tmp_path / "a folder"
-    with atomic_folder(folder) as partial:
-        (partial / "old").touch()
-        assert not folder.exists()
-    with pytest.raises(ValueError, match="no"), atomic_folder(folder) as partial:
-        (partial / "new").touch()
-        raise ValueError("no")
-    assert [path.name for path in tmp_path.rglob("*")] == ["a folder", "old"]
-    (tmp_path / ".a folder-partial").mkdir()
-    (tmp_path / ".a folder-partial" / "left by a kill").touch()
-    with atomic_folder(folder) as partial:
-        (partial / "new").touch()
-    assert [path.name for path in tmp_path.rglob("*")] == ["a folder", "new"]
 
 
 # The document

@@ -9,8 +9,10 @@ import pytest
 from characters import UNKNOWN_RIG, build_humanoid, write, write_blend
 from scipy.spatial.transform import Rotation
 
-from pose_factory.blender import motion_files
+from pose_factory.blender import motion_files, scene
 from pose_factory.blender.fitted_character import export
+from pose_factory.blender.prepare import prepare
+from pose_factory.blender.recording import record
 from pose_factory.bodies.anny_body import build_body, skin
 from pose_factory.bodies.motion import animate, forward_kinematics
 from pose_factory.errors import PoseFactoryError
@@ -259,7 +261,7 @@ def test_a_motion_of_ours_comes_back_from_a_file(walk, tmp_path, suffix):
     source, motion = walk
     path = tmp_path / f"a walk{suffix}"
     if suffix == ".bvh":
-        path.write_text(bvh(source, motion, 24))
+        path.write_text(bvh(source, *forward_kinematics(source, motion), 24))
     else:
         export(source, motion, 24, "walk", path)
     recording = motion_files.read(path)
@@ -275,9 +277,12 @@ def test_a_motion_of_ours_comes_back_from_a_file(walk, tmp_path, suffix):
     assert ours < theirs + 0.0005
 
 
-@pytest.mark.parametrize("settings", [{"centimetres": True}, {"turn": 90.0}, {"lie": True}, {"bone_map": "unreal"}])
+OTHERS = [{"centimetres": True}, {"turn": 90.0}, {"lie": True}, {"bone_map": "unreal"}, {"mirrored": True}]
+
+
+@pytest.mark.parametrize("settings", OTHERS)
 def test_a_doll_of_another_rig_moves_a_body(tmp_path, settings):
-    """Whatever its unit, its axis up, the way that it faces and its names."""
+    """Whatever its unit, its axis up, the way that it faces, its names and whether its axes are left-handed."""
     plain, other = (
         motion_files.read(write(tmp_path / f"{name}.fbx", frames=9, **options))
         for name, options in (("plain", {}), ("other", settings))
@@ -288,6 +293,19 @@ def test_a_doll_of_another_rig_moves_a_body(tmp_path, settings):
     assert worst_limb(other, body, got[1]) < DEGREES
     left = got[1][:, body.bone("LeftHand")] - got[1][:, body.bone("LeftArm")]
     assert left[-1, 2] > left[0, 2] + 0.2  # the left arm rises
+
+
+def test_a_character_of_left_handed_axes_moves_as_any_other(tmp_path):
+    motion = {"file": str(write(tmp_path / "walks.blend", frames=9))}
+    found = []
+    for mirrored in (False, True):
+        path = write(tmp_path / "doll.blend", mirrored=mirrored, actions=[])
+        facts = prepare({"file": str(path), "motion": motion}, tmp_path / "character.blend")
+        scene.open_character(tmp_path / "character.blend")
+        (person,) = record(facts)
+        found.append(person.joints)
+    assert np.nanmax(np.linalg.norm(found[0][-1] - found[0][0], axis=-1)) > 0.2
+    np.testing.assert_allclose(*found, atol=1e-4)
 
 
 @pytest.mark.skipif(not SAMBA.exists(), reason=f"{SAMBA} is not there, so Mixamo's own motion is not put onto a body")

@@ -273,6 +273,14 @@ def test_a_broken_background_is_one_sentence_with_its_name(doll, tmp_path, name)
     assert told.endswith("replace or delete it.") and "\n" not in told
 
 
+def test_a_picture_of_floating_point_numbers_is_refused_with_its_name(tmp_path):
+    file = tmp_path / "light.tif"
+    Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(file)
+    with pytest.raises(PoseFactoryError) as error:
+        cover(file, 4, 4)
+    assert str(error.value).startswith(f"The background {file} cannot be read") and "floating-point" in str(error.value)
+
+
 def test_plain_and_textured_walls_have_the_colours_drawn(doll):
     plain = varied(background={"kind": "plain", "colours": ["#336699"]})
     picture = doll(plain, angle=BELOW)[0]
@@ -319,6 +327,8 @@ def test_noise_has_the_sigma_drawn_and_is_another_in_each_frame(doll):
     frames = [noise.noisy(grey, 0.1, 5, frame).astype(float).ravel() for frame in (1, 2)]
     assert abs(np.corrcoef(frames)[0, 1]) < 0.05
     assert (noise.noisy(grey, 0.0, 5, 1) == grey).all()
+    before = noise.noisy(grey, 0.1, 5, -1).astype(float).ravel()
+    assert abs(np.corrcoef(before, frames[0])[0, 1]) < 0.05
 
 
 def test_motion_blur_smears_what_moves_about_where_it_is(doll):

@@ -23,6 +23,8 @@ def cover(file: Path, width: int, height: int) -> np.ndarray:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers, of which none is known to be white")
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
         return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
     return image.convert("RGB")

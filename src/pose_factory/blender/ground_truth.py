@@ -53,7 +53,7 @@ def label(character: dict, view: dict, frames: list[int]) -> tuple[pd.DataFrame,
             in_image[index] += (inside & INNER).sum()
             on_body[index] += (inside & met & INNER).sum()
             labels.append((frame, index, time, joints, pixels, depth, inside, state))
-            box = _box(camera, evaluate.vertices(person.meshes))
+            box = box_around(camera, evaluate.vertices(person.meshes))
             boxes.append((frame, index, *box, rays.area(camera, box, index)))
     known = in_image > 0
     check = {
@@ -169,7 +169,7 @@ def measure_flesh(rays: Rays, people: list[Person], frames: list[int]) -> np.nda
     return np.stack([visibility.flesh_thickness(of_person) for of_person in gaps])
 
 
-def _box(camera: Camera, vertices: np.ndarray) -> tuple[float, float, float, float]:
+def box_around(camera: Camera, vertices: np.ndarray) -> tuple[float, float, float, float]:
     """x_min, y_min, x_max, y_max in pixels of everything in front of the camera, cut at the image's edges."""
     pixels, _ = camera.project(vertices)
     low = np.clip(np.nanmin(pixels, axis=0), 0, [camera.width, camera.height])

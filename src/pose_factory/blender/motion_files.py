@@ -13,6 +13,7 @@ from pose_factory.blender import actions, evaluate, importers, scene
 from pose_factory.blender.anny_rig import build_action
 from pose_factory.bodies.anny_body import Body
 from pose_factory.errors import PoseFactoryError
+from pose_factory.geometry.kinematics import rotations
 from pose_factory.retargeting import bvh
 from pose_factory.retargeting.recording import Recording, record
 from pose_factory.retargeting.retarget import retarget
@@ -130,6 +131,7 @@ def _record(armature: bpy.types.Object, match: rigs.RigMatch, frames: range) -> 
 
 
 def _axes(matrices: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) the rotations nearest to those of transforms (..., 4, 4), which may scale."""
-    left, _, right = np.linalg.svd(matrices[..., :3, :3])
-    return left @ right
+    """(..., 3, 3) the rotations nearest to those of transforms (..., 4, 4), which may scale; what mirrors has a
+    negative scale along all axes, as in Blender's `to_scale`."""
+    matrices = matrices[..., :3, :3]
+    return rotations(matrices * np.where(np.linalg.det(matrices) < 0, -1, 1)[..., None, None])

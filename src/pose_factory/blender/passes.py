@@ -15,7 +15,7 @@ from mathutils import Vector
 
 from pose_factory import passes
 from pose_factory.blender import evaluate, limbs, occluders
-from pose_factory.blender.ground_truth import FAR, Person, Rays, measure_flesh
+from pose_factory.blender.ground_truth import FAR, Person, Rays, box_around, measure_flesh
 from pose_factory.errors import PoseFactoryError
 from pose_factory.geometry.camera import Camera
 from pose_factory.geometry.raster import Raster, rasterise
@@ -94,11 +94,13 @@ def make(
 
 @dataclass(frozen=True)
 class _Geometry:
-    """The meshes of the scene at one frame, one after another: `vertices` (V, 3) in the world, `triangles` (T, 3) of
-    their indices with the `normals` (T, 3, 3) that they are shaded with; per triangle (T,) its `instance` and `limb`,
-    and the index of its `mesh` in `objects`; and each mesh's `topology`, which is equal where it only moved."""
+    """The meshes of the scene at one frame, one after another: `vertices` (V, 3) in the world and whose they are,
+    `owners` (V,), instances; `triangles` (T, 3) of their indices with the `normals` (T, 3, 3) that they are shaded
+    with; per triangle (T,) its `instance` and `limb`, and the index of its `mesh` in `objects`; and each mesh's
+    `topology`, which is equal where it only moved."""
 
     vertices: np.ndarray
+    owners: np.ndarray
     triangles: np.ndarray
     normals: np.ndarray
     instance: np.ndarray
@@ -139,6 +141,7 @@ class _Reader:
             parts.append(
                 (
                     vertices,
+                    np.full(len(vertices), instance, np.uint8),
                     triangles.reshape(-1, 3) + first_vertex,
                     normals[loops].reshape(-1, 3, 3),
                     np.full(count, instance, np.uint8),
@@ -297,10 +300,13 @@ class _Checks:
         of_depth = passes_check.normals_of_depth(frame.depth, frame.instances, self._camera, *pixel)
         self._note("normals_degrees", passes_check.angles(normals, of_depth))
         for person, flesh in enumerate(self._flesh):
-            difference, iou = passes_check.compare_box(
-                frame.silhouettes[person + 1], self._boxes.loc[(frame.number, person)].to_numpy()
+            vertices = frame.geometry.vertices[frame.geometry.owners == person + 1]
+            off, iou = passes_check.compare_box(
+                frame.silhouettes[person + 1],
+                box_around(self._camera, vertices),
+                self._boxes.loc[(frame.number, person)].to_numpy(),
             )
-            self._note("box_px", [difference])
+            self._note("box_px", [off])
             self._note("box_iou", [iou])
             rows = self._labels[frame.number, person]
             labelled = rows.visibility.to_numpy() > 0

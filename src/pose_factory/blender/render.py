@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import shutil
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pose_factory import noise
 from pose_factory.blender import backgrounds, occluders, studio
 from pose_factory.blender import scene as scenes
 from pose_factory.errors import PoseFactoryError
+from pose_factory.files import whole_folder
 from pose_factory.variation import OFF
 
 ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
@@ -68,27 +68,23 @@ def render(
     # With any of these, Cycles writes into each file how long it took, so that the same picture is never the same file.
     for stamp in ("camera", "date", "filename", "frame", "render_time", "scene", "time"):
         setattr(scene.render, f"use_stamp_{stamp}", False)
-    partial = folder.with_name(f".{folder.name}-partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     ready = time.perf_counter()
-    for done, frame in enumerate(frames, 1):
-        scene.frame_set(frame)
-        path = frame_files.image(partial, frame)
-        scene.render.filepath = str(path)
-        try:
-            bpy.ops.render.render(write_still=True)
-        except RuntimeError as error:
-            raise PoseFactoryError(f"Frame {frame} cannot be rendered: {str(error).strip()}") from error
-        if not path.exists() or not path.read_bytes().endswith(PNG_END):  # Blender does not notice a full disk
-            raise PoseFactoryError(
-                f"Blender could not write all of frame {frame}: is the disk that holds {folder} full?"
-            )
-        noise.add(path, frame, **variation["noise"])
-        print(f"Frame {frame}: {done} of {len(frames)}.", flush=True)
-    _raise_trouble(log)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with whole_folder(folder) as partial:
+        for done, frame in enumerate(frames, 1):
+            scene.frame_set(frame)
+            path = frame_files.image(partial, frame)
+            scene.render.filepath = str(path)
+            try:
+                bpy.ops.render.render(write_still=True)
+            except RuntimeError as error:
+                raise PoseFactoryError(f"Frame {frame} cannot be rendered: {str(error).strip()}") from error
+            if not path.exists() or not path.read_bytes().endswith(PNG_END):  # Blender does not notice a full disk
+                raise PoseFactoryError(
+                    f"Blender could not write all of frame {frame}: is the disk that holds {folder} full?"
+                )
+            noise.add(path, frame, **variation["noise"])
+            print(f"Frame {frame}: {done} of {len(frames)}.", flush=True)
+        _raise_trouble(log)
     return {
         "frames": frames,
         "fps": scene.render.fps / scene.render.fps_base,

@@ -36,10 +36,9 @@ def _place(occluder: dict, points: np.ndarray, camera: Camera, box, nearest: flo
     """Whether it stands, and its matrix; None where there is no room."""
     low, high = box
     pixel = low + (high - low) * [occluder["across"], 1 - occluder["up"]]
-    ray = camera.R.T @ np.linalg.inv(camera.K) @ [*pixel, 1.0]
     for stands in (True, False) if occluder["stands"] and occluder["shape"] != "sphere" else (False,):
         for depth in nearest * occluder["depth"] * 0.9 ** np.arange(STEPS):
-            middle = camera.position + depth * ray
+            middle = camera.unproject(pixel, depth)
             width = occluder["size"] * (high - low).max() * depth / camera.K[0, 0]
             if not stands:
                 matrix = _matrix(middle, occluder["turn"], [width] * 3)

@@ -54,7 +54,22 @@ def bvh(skeleton: Skeleton, turns: np.ndarray, places: np.ndarray, fps: float) -
     columns = [part for bone in order for part in ([offsets[:, bone]] if moving[bone] else []) + [angles[:, bone]]]
     frames = [" ".join(f"{value:.6f}" for value in row) for row in np.hstack(columns)]
     header = ["MOTION", f"Frames: {len(frames)}", f"Frame Time: {1 / fps:.8f}"]
-    return "\n".join(["HIERARCHY", *_joint(skeleton, rest, moving, 0, ""), *header, *frames, ""])
+    joints = _joint(skeleton, _names(skeleton.bones), rest, moving, 0, "")
+    return "\n".join(["HIERARCHY", *joints, *header, *frames, ""])
+
+
+def _names(bones: list[str]) -> list[str]:
+    """What `bones` are called in BVH, where white space ends a name: with underscores instead, and a number where
+    another is called so already."""
+    names = []
+    for bone in bones:
+        name = plain = re.sub(r"\s", "_", bone)
+        number = 1
+        while name in names or (name != bone and name in bones):
+            number += 1
+            name = f"{plain}_{number}"
+        names.append(name)
+    return names
 
 
 def _depth_first(parents: np.ndarray, bone: int) -> Iterator[int]:
@@ -63,17 +78,18 @@ def _depth_first(parents: np.ndarray, bone: int) -> Iterator[int]:
         yield from _depth_first(parents, child)
 
 
-def _joint(skeleton: Skeleton, rest: np.ndarray, moving: np.ndarray, bone: int, indent: str) -> Iterator[str]:
-    """The lines of a bone and all below it."""
+def _joint(
+    skeleton: Skeleton, names: list[str], rest: np.ndarray, moving: np.ndarray, bone: int, indent: str
+) -> Iterator[str]:
+    """The lines of a bone and all below it; `names` (B,) are those of the joints."""
     rotations = " ".join(f"{axis}rotation" for axis in ORDER)
-    name = re.sub(r"\s", "_", skeleton.bones[bone])
-    yield f"{indent}{'JOINT' if bone else 'ROOT'} {name}"
+    yield f"{indent}{'JOINT' if bone else 'ROOT'} {names[bone]}"
     yield f"{indent}{{"
     yield f"{indent}\t{_offset(rest[bone])}"
     yield f"{indent}\tCHANNELS {f'6 Xposition Yposition Zposition {rotations}' if moving[bone] else f'3 {rotations}'}"
     children = np.flatnonzero(skeleton.parents == bone)
     for child in children:
-        yield from _joint(skeleton, rest, moving, child, f"{indent}\t")
+        yield from _joint(skeleton, names, rest, moving, child, f"{indent}\t")
     if not len(children):
         end = _offset(skeleton.tails[bone] - skeleton.heads[bone])
         yield from (f"{indent}\tEnd Site", f"{indent}\t{{", f"{indent}\t\t{end}", f"{indent}\t}}")

@@ -62,16 +62,20 @@ def angles(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         return np.degrees(np.arccos(np.clip((one * other).sum(axis=1) / lengths, -1, 1)))
 
 
-def compare_box(silhouette: np.ndarray, box) -> tuple[float, float]:
-    """The largest distance in pixels between the sides of the box around a `silhouette` (H, W) and those of `box`
-    (x_min, y_min, x_max, y_max), and the intersection over union of the two; NaN if there is no silhouette."""
+def compare_box(silhouette: np.ndarray, projected, box) -> tuple[float, float]:
+    """How far `box` (x_min, y_min, x_max, y_max) is off at most, pixels: how far a `silhouette` (H, W) leaves it, or
+    its sides are from those of `projected`, the box around the projected mesh; and the intersection over union of `box`
+    and the one around the silhouette, NaN if there is none. A silhouette may be smaller than its box without a fault:
+    what is thinner than a pixel is met by no pixel's centre."""
     rows, columns = np.flatnonzero(silhouette.any(axis=1)), np.flatnonzero(silhouette.any(axis=0))
+    off = np.abs(np.subtract(projected, box)).max()
     if not len(rows):
-        return np.nan, np.nan
+        return float(off), np.nan
     found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    outside = ((box - found) * [1, 1, -1, -1]).max()
     common = np.clip(np.minimum(found, box)[2:] - np.maximum(found, box)[:2], 0, None).prod()
     areas = (found[2:] - found[:2]).prod() + (box[2:] - box[:2]).prod()
-    return float(np.abs(found - box).max()), float(common / (areas - common))
+    return float(max(off, outside)), float(common / (areas - common))
 
 
 def joint_visibility(depth, instances, limbs, camera: Camera, joints, person: int, flesh) -> np.ndarray:
@@ -122,7 +126,7 @@ def judge(view: str, checks: Mapping, limits: Mapping[str, float]) -> None:
         "depth_mm": (depth, f"its depth is up to {depth:.3g} mm off the mesh"),
         "first_surface": (-first, f"only {first:.1%} of its pixels show what is first"),
         "normals_degrees": (normals, f"its normals are up to {normals:.3g} degrees from those of its depth"),
-        "box_px": (box, f"a silhouette and its box differ by {box:.3g} px"),
+        "box_px": (box, f"a person's box is {box:.3g} px off"),
         "visibility": (-visible, f"only {visible:.1%} of its joints are as visible as the ground truth says"),
         "flow": (lost, f"its flow takes {lost:.1%} of the pixels to where they are not"),
     }
