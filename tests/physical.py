@@ -1,4 +1,7 @@
-"""Whether a motion could be a person's: what it does to the floor, to its contacts, to its joints and to its own skin."""
+"""Whether a motion could be a person's: what it does to the floor, to its contacts, to its joints and to its own skin.
+
+Lengths are those of an adult: they are multiplied by the length of the body's leg over an adult's.
+"""
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -6,8 +9,16 @@ from scipy.spatial.transform import Rotation
 
 from pose_factory.bodies import anatomy
 from pose_factory.bodies.anny_body import SIDES, skin
-from pose_factory.bodies.contact import posed
+from pose_factory.bodies.contact import Touch, posed
 from pose_factory.bodies.kinematics import forward_kinematics, leg_length
+from pose_factory.bodies.performing import _active, _runs
+
+SUNK, SUNK_EXTREME = 0.018, 0.035  # metres that flesh may be pressed below the floor; where joints are at their limits
+AWAY = 0.012  # metres that what is in contact may be off the floor
+SLID = 0.006  # metres that a point of a hand or of a foot may move in all the time that it is planted
+INSIDE = 0.040  # metres that flesh may be pressed into flesh
+FREE = 12.0  # degrees beyond the range of a joint that settling on a body may take it
+FASTEST, SHARPEST = 1500.0, 70_000.0  # degrees a second, and a second squared, of a bone against its parent
 
 LIMBS = {
     "arm": ("Arm", "ForeArm", "Hand"),
@@ -15,19 +26,6 @@ LIMBS = {
     "leg": ("UpLeg", "Leg", "Foot", "ToeBase"),
     "shin": ("Leg", "Foot", "ToeBase"),
 }
-
-
-class Posed:
-    """A body in N frames of a motion: bones and skin, metres, world."""
-
-    def __init__(self, body, motion):
-        self.body, self.motion = body, motion
-        self.rotations, self.heads = forward_kinematics(body, motion)
-        self.vertices = skin(body, self.rotations, self.heads)
-
-    def lowest(self):
-        """(N,) metres."""
-        return self.vertices[..., 2].min(axis=1)
 
 
 def share(body, *parts):
@@ -45,8 +43,8 @@ def trunk(body):
 
 
 def angles(body, rotations):
-    """{channel: (N,) degrees} of bones turned by `rotations` (N, B, 3, 3), without fingers: the inverse of
-    anatomy.rotations but for how the trunk shares its bend."""
+    """{channel: (N,) degrees} of bones turned by `rotations` (N, B, 3, 3), the inverse of anatomy.rotations but for how
+    the trunk shares its bend; without fingers, and without shoulders, whose angles have no single values."""
     zero = {channel: np.zeros(1) for channel in anatomy.CHANNELS}
     straight, _ = posed(body, anatomy.rotations(body, zero), np.zeros((1, 3)))
     turned = rotations @ straight[0].transpose(0, 2, 1)
@@ -64,10 +62,6 @@ def angles(body, rotations):
         found[f"{side}_leg.knee"] = between(f"{name}UpLeg", f"{name}Leg", "XYZ")[0]
         found[f"{side}_leg.ankle"] = -between(f"{name}Leg", f"{name}Foot", "XYZ")[0]
         found[f"{side}_leg.toes"] = -between(f"{name}Foot", f"{name}ToeBase", "XYZ")[0]
-        upper = turned[:, body.bone("Spine2")].transpose(0, 2, 1) @ turned[:, body.bone(f"{name}Arm")]
-        found[f"{side}_arm.raise"] = np.degrees(np.arccos(np.clip(upper[:, 2, 2], -1, 1)))
-        found[f"{side}_arm.behind"] = np.degrees(np.arcsin(np.clip(upper @ [0, 0, -1], -1, 1)))[:, 1]
-        found[f"{side}_arm.across"] = -sign * np.degrees(np.arcsin(np.clip(upper @ [0, 0, -1], -1, 1)))[:, 0]
         found[f"{side}_arm.elbow"] = -between(f"{name}Arm", f"{name}ForeArm", "XYZ")[0]
         wrist = between(f"{name}ForeArm", f"{name}Hand", "ZYX")
         found[f"{side}_arm.wrist"] = sign * wrist[1]
@@ -97,9 +91,8 @@ def inside(body, vertices, of, other):
     return float(max(depth[straight].max(initial=0.0), 0.0))
 
 
-def self_penetration(posed_body, frame):
-    """{pair: metres} of limbs that are not neighbours."""
-    body, vertices = posed_body.body, posed_body.vertices[frame]
+def self_penetration(body, vertices):
+    """{pair: metres} of limbs that are not neighbours, for a posed skin (V, 3)."""
     found = {}
     for side, other in (("left", "right"), ("right", "left")):
         arm, shin = limb(body, side, "forearm"), limb(body, side, "shin")
@@ -115,15 +108,80 @@ def self_penetration(posed_body, frame):
     return found
 
 
-def turning(rotations, fps):
-    """(N-2, B) how fast a bone's turning on top of its parent's changes, degrees/s^2, and (N-1, B) its speed."""
-    steps = Rotation.from_matrix(
-        (rotations[:-1].swapaxes(-1, -2) @ rotations[1:]).reshape(-1, 3, 3)
-    ).as_rotvec().reshape(len(rotations) - 1, -1, 3)
-    speed = np.degrees(steps) * fps
-    return np.linalg.norm(np.diff(speed, axis=0), axis=-1) * fps, np.linalg.norm(speed, axis=-1)
+def turning(rotations, parents, fps):
+    """(N-1, B) degrees a second that bones turn against their parents, and (N-2, B) how fast that changes."""
+    local = rotations.copy()
+    local[:, 1:] = rotations[:, parents[1:]].swapaxes(-1, -2) @ rotations[:, 1:]
+    steps = (local[:-1].swapaxes(-1, -2) @ local[1:]).reshape(-1, 3, 3)
+    speed = np.degrees(Rotation.from_matrix(steps).as_rotvec()).reshape(len(local) - 1, -1, 3) * fps
+    return np.linalg.norm(speed, axis=-1), np.linalg.norm(np.diff(speed, axis=0), axis=-1) * fps
 
 
-def scale(body):
-    """The body's size next to an adult's."""
-    return leg_length(body) / 0.85
+def problems(score, body, motion, fps, frames, seat):
+    """What is wrong with a motion of the library on a body, a sentence each. All frames are looked at for how joints
+    turn and hands and feet stay, the chosen `frames` for the skin; `seat` is the height of its chair, metres."""
+    size, pace = leg_length(body) / 0.85, np.sqrt(leg_length(body) / 0.85)
+    times = np.minimum(np.arange(len(motion.root)) / fps / pace, score.seconds)
+    rotations, heads = forward_kinematics(body, motion)
+    found = [*_floor(score, body, rotations[frames], heads[frames], times[frames], size, seat)]
+    found += [*_planted(score, body, rotations, heads, times, size), *_joints(score, body, rotations)]
+    speed, change = turning(rotations, body.parents, fps)
+    for what, values, limit in (
+        ("turns at", speed * pace, FASTEST),
+        ("changes its speed by", change * pace**2, SHARPEST),
+    ):
+        if values.size and values.max() > limit:
+            frame, bone = np.unravel_index(values.argmax(), values.shape)
+            found.append(f"{body.bones[bone]} {what} {values.max():.0f} degrees at frame {frame}")
+    return found
+
+
+def _touch(body, made={}):  # noqa: B006 - it takes a while, and the tests keep their few bodies
+    if id(body) not in made:
+        made[id(body)] = body, Touch(body)
+    return made[id(body)][1]
+
+
+def _floor(score, body, rotations, heads, times, size, seat):
+    vertices = skin(body, rotations, heads)
+    low = vertices[..., 2].min()
+    if low < -(SUNK_EXTREME if score.extreme else SUNK) * size:
+        yield f"{-1000 * low:.0f} mm below the floor at frame {vertices[..., 2].min(axis=1).argmin()} of those chosen"
+    touch = _touch(body)
+    for part in score.contacts:
+        on = _active(score, [part], times)
+        if on.any() and part in touch.prints:
+            height = (touch.places(part, rotations[on], heads[on]) - touch.prints[part][3])[..., 2]
+        elif on.any():
+            points = vertices[on][:, touch.vertices[touch.regions[part]]]
+            height = points[..., 2].min(axis=1) - (seat if part == "seat" else 0.0)
+        if on.any() and np.abs(height).max() > AWAY * size:
+            yield f"{part} is {1000 * np.abs(height).max():.0f} mm off what it is said to touch"
+    for frame in range(len(vertices)):
+        for pair, depth in self_penetration(body, vertices[frame]).items():
+            if depth > INSIDE * size:
+                yield f"{pair}: {1000 * depth:.0f} mm deep at {times[frame]:.2f} s"
+
+
+def _planted(score, body, rotations, heads, times, size):
+    touch = _touch(body)
+    for part in set(score.contacts) & set(touch.prints):
+        for start, end in _runs(_active(score, [part], times), False):
+            points = touch.places(part, rotations[start:end], heads[start:end])
+            slid = np.linalg.norm(points - points.mean(axis=0), axis=-1).max()
+            if slid > SLID * size:
+                yield f"{part} slides {1000 * slid:.0f} mm from {times[start]:.2f} s on"
+
+
+def _joints(score, body, rotations):
+    ranges = anatomy.RANGES | (anatomy.EXTREME if score.extreme else {})
+    measured = angles(body, rotations)
+    for channel, values in measured.items():
+        limb, _, angle = channel.partition(".")
+        if angle in ("flex", "rotate"):  # which turn into each other where a leg lies along the axis of flexion
+            values = values[np.abs(measured[f"{limb}.abduct"]) < 75]
+        if not len(values):
+            continue
+        low, high = ranges[channel.removeprefix("left_").removeprefix("right_")]
+        if values.min() < low - FREE or values.max() > high + FREE:
+            yield f"{channel} goes from {values.min():.0f} to {values.max():.0f}, beyond {low} to {high}"

@@ -6,13 +6,13 @@ the front. Those of the two sides mirror each other:
 - pelvis: pitch forwards, roll to the left, yaw to the left, of the whole body in the world, in this order;
 - trunk, on top of that: bend forwards, lean to the left, twist to the left; head, on top of the trunk: nod, tilt, turn,
   alike;
-- arm, against the chest: flex forwards, abduct sideways, rotate outwards about its own length; elbow; pronate (the thumb
-  turns inwards); wrist, to the palm's side; shrug lifts the collar bone beyond what a lifted arm does by itself; curl of
-  each finger's joint;
+- arm, against the chest: flex forwards, abduct sideways, rotate outwards about its own length; elbow; pronate (the
+  thumb turns inwards); wrist, to the palm's side; shrug lifts the collar bone beyond what a lifted arm does by itself;
+  curl of each finger's joint;
 - leg, against the pelvis: flex, abduct, rotate; knee; ankle, toes to the shin; toes, bent up.
 
-Flexion comes last, about the axis through both joints of the trunk, as in the joint coordinate system of Grood and Suntay
-(1983) that Wu et al. (2002, 2005) recommend: a leg flexed by 90 and abducted by 45 degrees is horizontal.
+Flexion comes last, about the axis through both hips or both shoulders, as in the joint coordinate system of Grood and
+Suntay (1983) that Wu et al. (2002, 2005) recommend: a leg flexed by 90 and abducted by 45 degrees is horizontal.
 """
 
 import numpy as np
@@ -69,8 +69,9 @@ RANGES = {
     "leg.ankle": (-55, 35),
     "leg.toes": (-40, 65),
 }
-"""Degrees that healthy adults reach: the norms of the American Academy of Orthopaedic Surgeons (1965) and of Soucie et al.
-(2011, 'Range of motion measurements: reference values'), widened by 10; for legs abducted with rotation, those of dancers."""
+"""Degrees that healthy adults reach, in round numbers: the norms of the American Academy of Orthopaedic Surgeons (1965)
+and of Soucie et al. (2011, 'Range of motion measurements: reference values'), widened by about 10 as in fitting's
+limits.json; of legs that are flexed, abducted and turned out at once, what such sums of angles come to."""
 EXTREME = {"trunk.bend": (-62, 85), "leg.flex": (-70, 145), "leg.abduct": (-30, 88)}
 """What the limber reach: dancers and gymnasts."""
 FLAT = -20.0
@@ -117,7 +118,9 @@ def rotations(body: Body, angles: dict[str, np.ndarray]) -> np.ndarray:
 
 def hinge(body: Body, bone: str) -> np.ndarray:
     """(3,) the axis that a knee (UpLeg's child) or an elbow bends about, at rest: positive for bending."""
-    side, part = ("Left", bone.removeprefix("Left")) if bone.startswith("Left") else ("Right", bone.removeprefix("Right"))
+    side, part = (
+        ("Left", bone.removeprefix("Left")) if bone.startswith("Left") else ("Right", bone.removeprefix("Right"))
+    )
     if part == "ForeArm":
         return _elbow_hinge(body, side)
     if part == "Leg":
@@ -145,9 +148,7 @@ def _about(axis: str, degrees) -> np.ndarray:
 
 def _ball(sign: float, angles: dict[str, np.ndarray]) -> np.ndarray:
     """(N, 3, 3) a hip or a shoulder, from anatomy's zero."""
-    return (
-        _about("x", -angles["flex"]) @ _about("y", -sign * angles["abduct"]) @ _about("z", sign * angles["rotate"])
-    )
+    return _about("x", -angles["flex"]) @ _about("y", -sign * angles["abduct"]) @ _about("z", sign * angles["rotate"])
 
 
 def _arm(body: Body, side: str, sign: float, chest: np.ndarray, angles: dict[str, np.ndarray]) -> dict:
@@ -208,7 +209,11 @@ def curled(body: Body, side: str, degrees: np.ndarray) -> dict[str, np.ndarray]:
         straight = unit(along[finger] - (along[finger] @ normal)[:, None] * normal)
         above = np.eye(3)
         for joint, bone in enumerate(bones):
-            gather = 0.5 * np.cross(along[finger][0], along["Middle"][0]) if joint == 0 and finger != "Thumb" else np.zeros(3)
+            gather = (
+                0.5 * np.cross(along[finger][0], along["Middle"][0])
+                if joint == 0 and finger != "Thumb"
+                else np.zeros(3)
+            )
             turned = Rotation.align_vectors(straight[joint], along[finger][joint])[0].as_matrix()
             flat = Rotation.from_matrix(above.T @ turned).as_rotvec()
             above = turned

@@ -1,7 +1,7 @@
 """A posed body meets the world: what touches the floor stays where it is, nothing goes through the floor or through the
 body itself, and the centre of mass stays above what carries it.
 
-Where a pose is wanted that these forbid, `settle` finds the one nearest to it, frame by frame: damped least squares over
+Where a pose is wanted that these forbid, `settle` finds the one nearest to it in each frame: damped least squares over
 the joints (Levenberg and Marquardt), in which each joint resists according to STIFFNESS and contacts weigh so much that
 they hold to a fraction of a millimetre.
 """
@@ -18,7 +18,11 @@ from pose_factory.bodies.kinematics import axes, leg_length, length
 PRINTS = ("foot", "toes", "heel", "hand")
 PARTS = (
     *(f"{side}_{part}" for side in SIDES for part in PRINTS),
-    *(f"{side}_{part}" for side in SIDES for part in ("ball", "outside", "knee", "shin", "instep", "elbow", "forearm", "fingertips")),
+    *(
+        f"{side}_{part}"
+        for side in SIDES
+        for part in ("ball", "outside", "knee", "shin", "instep", "elbow", "forearm", "fingertips")
+    ),
     *(f"{side}_{part}" for side in SIDES for part in ("hip", "shoulder")),
     *("seat", "back", "chest", "belly", "head"),
 )
@@ -26,7 +30,11 @@ PARTS = (
 moves nor turns; of the others, the lowest point lies on the floor."""
 
 TOUCHABLE = (
-    *(f"{side}_{part}" for side in SIDES for part in ("palm", "fingers", "ear", "brow", "waist", "thigh", "knee", "toe", "shoulder")),
+    *(
+        f"{side}_{part}"
+        for side in SIDES
+        for part in ("palm", "fingers", "ear", "brow", "waist", "thigh", "knee", "toe", "shoulder")
+    ),
     *("mouth", "chin", "chest", "belly", "nape"),
 )
 """Points of the body that a hand can be brought to."""
@@ -51,7 +59,8 @@ STEADY, STEADY_LEAST = 6.0, 0.5  # how much stiffer joints are against leaving t
 CONTACT, FLOOR, GRIP, APART, BALANCE, TOUCHING = 300.0, 150.0, 80.0, 60.0, 25.0, 15.0  # per metre
 ROUNDS, LAST_ROUNDS = 14, 2  # and without what may give way a little: distance, balance, touches
 LONGEST_STEP, RELAXED = 0.25, 0.6  # radians or metres a round; of a step, later, where contacts contend
-KNEE, ELBOW, TOES = (3.0, 152.0), (2.0, 148.0), (-35.0, 62.0)  # degrees that hinges are kept within
+HINGES = {"Leg": (3.0, 152.0), "ForeArm": (2.0, 148.0), "Foot": (-55.0, 35.0), "ToeBase": (-35.0, 62.0)}
+"""Degrees that hinges, and the ankle's first axis, are kept within."""
 MASSES = {  # of the body's mass: de Leva (1996), means of women and men
     "Head": 0.068,
     "Spine2": 0.157,
@@ -95,7 +104,13 @@ class Touch:
             for bone, name in enumerate(names)
         }
         of_limb = np.array([limb[bone] for bone in strongest])
-        self.groups = [_outermost(body, np.flatnonzero(of_limb == bone)) for bone in sorted(set(of_limb.tolist()))]
+        bends = body.weights.max(axis=1) < 0.8  # where skin bulges at a joint, what is outermost changes with the pose
+        self.groups = [
+            np.union1d(
+                _outermost(body, np.flatnonzero(of_limb == bone)), np.flatnonzero((of_limb == bone) & bends)[::6]
+            )
+            for bone in sorted(set(of_limb.tolist()))
+        ]
         self.prints, self.regions = {}, {}
         for side in SIDES:
             self._prints_of(side, strongest)
@@ -130,9 +145,10 @@ class Touch:
         for part, points in (("foot", [heel, *balls, *tips]), ("toes", tips), ("heel", [heel])):
             self.prints[f"{side}_{part}"] = (foot, np.eye(3), np.array(points), body.vertices[points] - origin)
 
-        flat = axes(np.array([0.0, -1.0, 0.0]), np.array([-sign, 0.0, 0.0])) @ axes(
-            np.array([0.0, 0.0, -1.0]), np.array([0.0, -1.0, 0.0])
-        ).T
+        flat = (
+            axes(np.array([0.0, -1.0, 0.0]), np.array([-sign, 0.0, 0.0]))
+            @ axes(np.array([0.0, 0.0, -1.0]), np.array([0.0, -1.0, 0.0])).T
+        )
         turn = flat @ palm(body, side)  # from rest: fingers to the front, palm down
         local = np.tile(np.eye(3), (1, len(body.bones), 1, 1))
         for bone, curl in curled(body, side, np.array([FLAT])).items():
@@ -173,7 +189,9 @@ class Touch:
         legs = [body.bone(f"{other}{part}") for other in ("Left", "Right") for part in ("UpLeg",)]
         lower = body.weights[:, [body.bone("Hips"), *legs]].sum(axis=1) > 0.8
         self._region(f"{side}_hip", outer & near_hip & lower)
-        self._region(f"{side}_shoulder", (weight["Arm"] > 0.4) & (np.linalg.norm(points - shoulder, axis=1) < 0.6 * arm))
+        self._region(
+            f"{side}_shoulder", (weight["Arm"] > 0.4) & (np.linalg.norm(points - shoulder, axis=1) < 0.6 * arm)
+        )
 
     def _regions_of_trunk(self) -> None:
         body, points = self.body, self.body.vertices
@@ -231,8 +249,8 @@ def settle(
     (N, 3), in which the contacts hold: new `local` and `root`.
 
     touches: (hand, place, (N,) strength 0..1), both of TOUCHABLE, that come together.
-    bends {bone: (N,) degrees} says how far the hinges (Leg, ForeArm, ToeBase) are bent; `seat` is the height, metres, of
-    what a contact "seat" rests on. With `loops` the first pose follows the last one.
+    bends {bone: (N,) degrees} says how far those of HINGES are bent; `seat` is the height, metres,
+    of what a contact "seat" rests on. With `loops`, the first pose follows the last one.
     """
     body = touch.body
     joints = _joints(body)
@@ -271,7 +289,7 @@ def settle(
             turn = step[:, column : column + len(axis)] @ axis
             local[:, bone] = local[:, bone] @ Rotation.from_rotvec(turn).as_matrix()
             column += len(axis)
-        if np.abs(step).max() < 1e-4:
+        if np.abs(step).max() < 3e-4:
             break
     return local, root
 
@@ -437,7 +455,9 @@ def _joints(body: Body) -> list[tuple[int, np.ndarray, float]]:
     for name, value in STIFFNESS.items():
         sides = ("",) if name in ("Hips", "Spine", "Spine1", "Spine2", "Neck") else ("Left", "Right")
         for side in sides:
-            about = hinge(body, side + name)[None] if name in ("Leg", "ForeArm", "ToeBase") else np.eye(3)
+            about = np.diag([-1.0, 1.0, 1.0])  # bending an ankle or lifting the toes is about -X
+            if name in ("Leg", "ForeArm", "ToeBase"):
+                about = hinge(body, side + name)[None]
             joints.append((body.bone(side + name), about, value))
     return joints
 
@@ -448,9 +468,9 @@ def _bounds(joints, bends, body: Body, frames: int, columns: int) -> tuple[np.nd
     for bone, axis, _ in joints:
         name = body.bones[bone].partition(":")[2]
         if name in bends:
-            limits = KNEE if name.endswith("Leg") else ELBOW if name.endswith("ForeArm") else TOES
-            low[:, column] = np.radians(np.minimum(limits[0] - bends[name], 0))
-            high[:, column] = np.radians(np.maximum(limits[1] - bends[name], 0))
+            least, most = HINGES[name.removeprefix("Left").removeprefix("Right")]
+            low[:, column] = np.radians(np.minimum(least - bends[name], 0))
+            high[:, column] = np.radians(np.maximum(most - bends[name], 0))
         column += len(axis)
     return low, high
 
@@ -469,7 +489,7 @@ def _moved(body: Body, vertices: np.ndarray, rotations: np.ndarray, heads: np.nd
     shift = heads - np.einsum("nbij,bj->nbi", rotations, body.heads)
     transforms = np.concatenate([rotations, shift[..., None]], axis=-1).reshape(*rotations.shape[:2], 12)
     blended = (body.weights[vertices] @ transforms).reshape(len(heads), len(vertices), 3, 4)
-    return np.einsum("nvij,vj->nvi", blended[..., :3], body.vertices[vertices]) + blended[..., 3]
+    return (blended[..., :3] @ body.vertices[vertices][:, :, None])[..., 0] + blended[..., 3]
 
 
 def _outermost(body: Body, vertices: np.ndarray) -> np.ndarray:
@@ -519,9 +539,11 @@ def _solids(body: Body):
     radius = (high[0] - low[0]) / 2 * 0.88
     middle = (low + high) / 2
     capsule("head", body.bone("Head"), [0, middle[1], low[2] + radius], [0, middle[1], high[2] - radius], radius)
-    for side, sign in SIDES.items():
+    for side in SIDES:
         name = side.title()
-        joints = {"Buttock": body.bone(f"{name}UpLeg")} | {part: body.bone(f"{name}{part}") for part in ("UpLeg", "Leg", "Foot", "ToeBase", "Arm", "ForeArm", "Hand")}
+        joints = {"Buttock": body.bone(f"{name}UpLeg")} | {
+            part: body.bone(f"{name}{part}") for part in ("UpLeg", "Leg", "Foot", "ToeBase", "Arm", "ForeArm", "Hand")
+        }
         at = {part: body.heads[bone] for part, bone in joints.items()}
         tip = body.heads[body.bone(f"{name}HandMiddle1")]
         ends = {
@@ -589,8 +611,7 @@ def _landmarks(body: Body) -> dict[str, tuple[int, np.ndarray]]:
     for side, sign in SIDES.items():
         name = side.title()
         hand, middle, tip, knee, toes, upper = (
-            body.bone(f"{name}{part}")
-            for part in ("Hand", "HandMiddle1", "HandMiddle3", "Leg", "ToeBase", "Arm")
+            body.bone(f"{name}{part}") for part in ("Hand", "HandMiddle1", "HandMiddle3", "Leg", "ToeBase", "Arm")
         )
         inner = palm(body, side).T @ [-sign, 0, 0]  # the palm's side of the hand
         thick = 0.22 * np.linalg.norm(body.heads[middle] - body.heads[hand])

@@ -1,5 +1,5 @@
-"""A motion of the library on a body: its angles over time, carried over the floor by what is in contact, settled so that
-contacts hold (see `contact`), and sampled at the frames that are wanted.
+"""A motion of the library on a body: its angles over time, carried over the floor by what is in contact, settled so
+that contacts hold (see `contact`), and sampled at the frames that are wanted.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ ADULT_LEG = 0.85  # metres: natural durations are for it, and go with the root o
 RATE, SLOW_RATE, HELD_RATE, FEWEST = 30.0, 15.0, 6.0, 16
 """Poses that are settled: a second of a motion, of one slow enough to be balanced, of a pose that only breathes, and in
 all; those between are splines."""
-RAMP = 0.12  # seconds in which a limb is drawn to its contact, and let go
+RAMP, FLATTEN = 0.12, 0.3  # seconds in which a limb is drawn to its contact, and let go; and in which a hand is opened
 BREATH = {"trunk.bend": -0.7, "head.nod": 0.6, "left_arm.shrug": 1.0, "right_arm.shrug": 1.0}
 SWAY = {"trunk.lean": 0.4, "pelvis.roll": 0.25, "left_arm.flex": 0.6, "right_arm.flex": -0.6}
 """Degrees that a held pose breathes and sways by."""
@@ -76,7 +76,7 @@ def _settled(score: Score, body: Body, pace: float) -> _Cycle:
     for side in SIDES:  # a flat hand has straight fingers
         if f"{side}_hand" in score.contacts:
             curl = f"{side}_arm.curl"
-            flat = _strength(score, score.contacts[f"{side}_hand"], times, pace)
+            flat = _strength(score, score.contacts[f"{side}_hand"], times, pace, FLATTEN)
             angles[curl] = angles[curl] + flat * (anatomy.FLAT - angles[curl])
     touch = Touch(body)
     local = anatomy.rotations(body, angles)
@@ -88,7 +88,12 @@ def _settled(score: Score, body: Body, pace: float) -> _Cycle:
     bends = {
         f"{side.title()}{bone}": angles[f"{side}_{angle}"]
         for side in SIDES
-        for bone, angle in (("Leg", "leg.knee"), ("ForeArm", "arm.elbow"), ("ToeBase", "leg.toes"))
+        for bone, angle in (
+            ("Leg", "leg.knee"),
+            ("ForeArm", "arm.elbow"),
+            ("Foot", "leg.ankle"),
+            ("ToeBase", "leg.toes"),
+        )
     }
     touches = [(hand, place, _strength(score, spans, times, pace)) for hand, place, spans in score.touches]
     seat = score.seat * touch.scale
@@ -100,8 +105,8 @@ def _settled(score: Score, body: Body, pace: float) -> _Cycle:
 def _carried(
     score: Score, touch: Touch, rotations: np.ndarray, heads: np.ndarray, times: np.ndarray, pace: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The root's path (K, 3), and how far one motion gets (3,): what is in contact stays where it is, the lowest point is
-    on the floor, and between contacts the body flies as gravity has it. `heads` (K, B, 3) are those of a root at z=0."""
+    """The root's path (K, 3), and how far one motion gets (3,): what is in contact stays where it is, the lowest point
+    is on the floor, and between contacts the body flies as gravity has it. `heads` (K, B, 3) are of a root at z=0."""
     count = len(times)
     active = {part: _active(score, [part], times) for part in score.contacts}
     after = np.roll(np.arange(count), -1)
@@ -120,6 +125,8 @@ def _carried(
         for axis in (0, 1):
             speed = moved[known, axis] / shared[known]
             step[:, axis] = np.interp(np.arange(count), np.flatnonzero(known), speed, **period)
+    if score.loops and any(on.all() for on in active.values()):
+        step -= step.mean(axis=0)  # what never leaves the floor cannot get ahead
     path = np.concatenate([np.zeros((1, 2)), np.cumsum(step, axis=0)])
     ahead = np.array([*path[-1], 0.0]) if score.loops else np.zeros(3)
     root = np.column_stack([path[:-1] + heads[:, 0, :2], -touch.lowest(rotations, heads)])
@@ -139,7 +146,7 @@ def _carried(
 
 
 def _holds(score: Score, touch: Touch, rotations, heads, times, ahead, pace: float) -> list[Hold]:
-    """Each contact with its place on the floor. Of a motion that loops, a contact may go on from one time to the next."""
+    """Each contact with its place on the floor. Of a motion that loops, one may go on from one time to the next."""
     count = len(times)
     turns = (-1, 0, 1) if score.loops else (0,)
     own = slice(count, 2 * count) if score.loops else slice(0, count)
@@ -193,10 +200,10 @@ def _active(score: Score, parts: list[str], times: np.ndarray) -> np.ndarray:
     return (_distance(score, spans, times) <= 1e-9).any(axis=1)
 
 
-def _strength(score: Score, spans: list, times: np.ndarray, pace: float) -> np.ndarray:
-    """(K,) 1 in contact, and from 0 to 1 shortly before and after."""
+def _strength(score: Score, spans: list, times: np.ndarray, pace: float, ramp: float = RAMP) -> np.ndarray:
+    """(K,) 1 in contact, and from 0 to 1 in the `ramp` seconds before and after."""
     away = _distance(score, np.array(spans), times).min(axis=1) * pace
-    share = np.clip(1 - away / RAMP, 0, 1)
+    share = np.clip(1 - away / ramp, 0, 1)
     return share**2 * (3 - 2 * share)
 
 

@@ -406,6 +406,7 @@ def _two_bones(root, target, pole, upper: float, lower: float) -> tuple[np.ndarr
     first = along * cosine + across * np.sqrt(1 - cosine**2)
     return first, unit(target - root - upper * first)
 
+
 # ---- small mathematics ---------------------------------------------------------------------------------------------
 
 

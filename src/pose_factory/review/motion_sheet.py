@@ -28,8 +28,8 @@ ZONES = {"top": (150, 108, 58), "bottom": (66, 60, 58), "shoes": (214, 220, 224)
 
 
 def motion_sheet(body: Body, names: Sequence[str]) -> np.ndarray:
-    """The motions called `names` on a body, in columns, each with what it shows and how long it takes (an adult): (H, W,
-    3) uint8 BGR."""
+    """The motions called `names` on a body, in columns, each with what it shows and how long it takes an adult:
+    (H, W, 3) uint8 BGR."""
     label = text.line_height(NAME_SIZE)
     rows = -(-len(names) // COLUMNS)
     width = MOMENTS * TILE
@@ -59,19 +59,19 @@ def moments(body: Body, name: str) -> np.ndarray:
 
 
 def strip(body: Body, poses: np.ndarray) -> np.ndarray:
-    """Poses (N, V, 3) beside each other, each in the middle of its tile, all at one scale: (TILE, MOMENTS * TILE, 3) uint8
-    BGR. A single one is in the middle."""
+    """Poses (N, V, 3) beside each other, each in the middle of its tile, all at one scale: (TILE, MOMENTS * TILE, 3)
+    uint8 BGR. A single one is in the middle."""
     turn, lift = np.radians(AZIMUTH), np.radians(ELEVATION)
     right = np.array([np.cos(turn), np.sin(turn), 0.0])
     ahead = np.array([-np.sin(turn) * np.cos(lift), np.cos(turn) * np.cos(lift), -np.sin(lift)])
     up = np.cross(right, ahead)
     extents = np.ptp(poses @ np.stack([right, up], axis=1), axis=1).max(axis=0)
-    scale = 0.9 * FINER * TILE / max(*extents, 0.7 * np.ptp(body.vertices[:, 2]))
+    scale = 0.84 * FINER * TILE / max(*extents, 0.7 * np.ptp(body.vertices[:, 2]))
     size = FINER * TILE
     image = np.empty((size, MOMENTS * size, 3), np.uint8)
     image[:] = WALL
-    ground = 0.86 * size
-    image[int(ground - 0.12 * size) :] = FLOOR
+    ground = 0.92 * size
+    image[int(ground - 0.18 * size) :] = FLOOR
     for index, pose in enumerate(poses):
         middle = (pose.min(axis=0) + pose.max(axis=0)) / 2 * [1, 1, 0]
         column = size * (index + (MOMENTS - len(poses)) / 2 + 0.5)
