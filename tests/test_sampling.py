@@ -10,7 +10,7 @@ from scipy import stats
 from snakemake.utils import update_config
 
 from pose_factory.bodies import sampling
-from pose_factory.bodies.motion import MOTIONS
+from pose_factory.bodies.motion import names
 from pose_factory.bodies.sampling import as_config, sample
 from pose_factory.config import load
 from workflow import REPOSITORY
@@ -142,12 +142,13 @@ def test_everybody_has_a_face_of_their_own(many):
     assert stats.kstest(values, "uniform", (-sampling.STRENGTH, 2 * sampling.STRENGTH)).pvalue > LEAST
 
 
-def test_each_motion_comes_once_before_any_comes_again(many):
-    moved = [person["motion"] for person in many]
-    count = len(MOTIONS)
-    for start in range(0, MANY - count, count):
-        assert set(moved[start : start + count]) == set(MOTIONS)
-    assert moved[:count] != moved[count : 2 * count] or count < 3
+def test_all_motions_come_and_babies_get_those_that_they_can_make(many):
+    babies = [person["motion"] for person in many if person["phenotype"]["age"] < 0.22]
+    others = [person["motion"] for person in many if person["phenotype"]["age"] > 0.22]
+    assert set(others) == set(names()) and is_often(others, dict.fromkeys(names(), 1 / len(names())))
+    assert {"walk", "crawl", "sit_floor"} <= set(babies) and not {"handstand", "cartwheel", "side_split"} & set(babies)
+    few = [person["anny"]["motion"] for person in sample(20, 1).values()]
+    assert len(set(few)) > 15
 
 
 def test_the_same_seed_draws_the_same_and_more_people_are_added_to_them():

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from scipy.stats import qmc
 
-from pose_factory.bodies.motion import MOTIONS
+from pose_factory.bodies import library, motion
 
 STAGES = {
     "baby": (0.0, 0.22),
@@ -73,6 +73,8 @@ FACE = (
 """The local changes of which each person has CHANGES, each uniform from -STRENGTH to STRENGTH."""
 CHANGES, STRENGTH = 4, 0.6
 FRAMES, FPS = 48, 24
+CALM = ("floor", "sitting", "reaching")
+"""The families of the library whose motions babies make, too."""
 NAME = "person_{:03d}"
 
 
@@ -82,7 +84,7 @@ def sample(count: int, seed: int) -> dict[str, dict]:
     spread = qmc.Sobol(len(RANGES) + 2, scramble=True, rng=np.random.default_rng([seed, 0]))
     rows = spread.random_base2(math.ceil(math.log2(count)))[:count]
     return {
-        NAME.format(number): _person(row, np.random.default_rng([seed, number]), _motion(seed, number))
+        NAME.format(number): _person(row, np.random.default_rng([seed, number]), seed, number)
         for number, row in enumerate(rows, 1)
     }
 
@@ -113,7 +115,7 @@ def _yaml(value: dict | list) -> str:
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120)
 
 
-def _person(row: np.ndarray, rng: np.random.Generator, motion: str) -> dict:
+def _person(row: np.ndarray, rng: np.random.Generator, seed: int, number: int) -> dict:
     """A person from (D,) coordinates from 0 to 1, of which each is another of what a set must vary in."""
     *spread, age, skin = row.tolist()
     stages = list(STAGES.values())
@@ -137,7 +139,8 @@ def _person(row: np.ndarray, rng: np.random.Generator, motion: str) -> dict:
     }
     changes = rng.choice(FACE, CHANGES, replace=False).tolist()
     local = {name: _between((-STRENGTH, STRENGTH), rng.random()) for name in sorted(changes)}
-    anny = {"phenotype": phenotype, "local": local, "look": look, "motion": motion, "frames": FRAMES, "fps": FPS}
+    moves = _motion(seed, number, baby=stage == 0)
+    anny = {"phenotype": phenotype, "local": local, "look": look, "motion": moves, "frames": FRAMES, "fps": FPS}
     return {
         "anny": anny,
         "source": "Anny (https://github.com/naver/anny), drawn by Pose Factory",
@@ -145,10 +148,17 @@ def _person(row: np.ndarray, rng: np.random.Generator, motion: str) -> dict:
     }
 
 
-def _motion(seed: int, number: int) -> str:
-    """Each motion once, in an order of its own for each seed, before any comes again."""
-    turn, place = divmod(number - 1, len(MOTIONS))
-    return np.random.default_rng([seed, 0, turn]).permutation(list(MOTIONS))[place].item()
+def _motion(seed: int, number: int, baby: bool) -> str:
+    """The next of all motions, or of those for babies, which come in an order of their own for each seed."""
+    options = babies_motions() if baby else motion.names()
+    turn, place = divmod(number - 1, len(options))
+    return np.random.default_rng([seed, 0, turn]).permutation(options)[place].item()
+
+
+def babies_motions() -> list[str]:
+    """Those that ask for neither strength nor balance, and legs that are long enough."""
+    calm = [name for name, score in library.scores().items() if score.family in CALM]
+    return [name for name in motion.names() if name in calm or name in motion.MOTIONS]
 
 
 def _cloth(rng: np.random.Generator, patterned: float) -> str | dict:
