@@ -228,6 +228,11 @@ def people_of(character):
     return {f".{index}": person["character"] for index, person in enumerate(SCENES[character]["people"])}
 
 
+def recorded(character):
+    """The recorded motion of a character whose body is described; none of others."""
+    return f"{RESULTS}/{character}/motion.npz" if CHARACTERS[character].get("anny") else []
+
+
 def described(character, person):
     """The description of one of a character's people, its motion by name; none where they come from a file, or where
     there is no such person."""

@@ -64,7 +64,7 @@ def person_view(tmp_path_factory) -> Path:
         },
     )
     view = "results/eve/front"
-    run = workflow.run("--cores", "2", f"{view}/render.json", f"{view}/ground_truth.parquet")
+    run = workflow.run("--cores", "2", f"{view}/render.json", f"{view}/ground_truth.parquet", "results/eve/motion.npz")
     assert run.status == 0, run.console
     return workflow.root / view
 
