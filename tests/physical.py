@@ -18,7 +18,7 @@ AWAY = 0.012  # metres that what is in contact may be off the floor
 SLID = 0.006  # metres that a point of a hand or of a foot may move in all the time that it is planted
 INSIDE = 0.040  # metres that flesh may be pressed into flesh
 FREE = 12.0  # degrees beyond the range of a joint that settling on a body may take it
-FASTEST, SHARPEST = 1500.0, 70_000.0  # degrees a second, and a second squared, of a bone against its parent
+FASTEST, SHARPEST = 2100.0, 70_000.0  # degrees a second, and a second squared, of a bone against its parent
 
 LIMBS = {
     "arm": ("Arm", "ForeArm", "Hand"),

@@ -72,7 +72,7 @@ RANGES = {
 """Degrees that healthy adults reach, in round numbers: the norms of the American Academy of Orthopaedic Surgeons (1965)
 and of Soucie et al. (2011, 'Range of motion measurements: reference values'), widened by about 10 as in fitting's
 limits.json; of legs that are flexed, abducted and turned out at once, what such sums of angles come to."""
-EXTREME = {"trunk.bend": (-62, 85), "leg.flex": (-70, 145), "leg.abduct": (-30, 88)}
+EXTREME = {"trunk.bend": (-62, 85), "leg.flex": (-70, 145), "leg.abduct": (-30, 88), "leg.rotate": (-45, 65)}
 """What the limber reach: dancers and gymnasts."""
 FLAT = -20.0
 """The curl of a flat hand."""

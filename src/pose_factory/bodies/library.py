@@ -95,16 +95,16 @@ def read(name: str, family: str, written: dict) -> Score:
     ]
     if written.get("alternate"):
         keys, contacts = _alternated(keys, contacts, seconds)
-    for wrong in {channel for _, key in keys for channel in key} - set(CHANNELS):
+    for wrong in sorted({channel for _, key in keys for channel in key} - set(CHANNELS)):
         raise PoseFactoryError(f"Motion {name} has the angle {wrong!r}; there are {', '.join(CHANNELS)}.")
     ranges = RANGES | (EXTREME if written.get("extreme") else {})
     for channel, degrees in [item for _, key in keys for item in key.items()]:
         low, high = ranges[channel.removeprefix("left_").removeprefix("right_")]
         if not low <= degrees <= high:
             raise PoseFactoryError(f"Motion {name} has {channel} at {degrees:g}; it goes from {low} to {high} degrees.")
-    for wrong in set(contacts) - set(PARTS):
+    for wrong in sorted(set(contacts) - set(PARTS)):
         raise PoseFactoryError(f"Motion {name} has the contact {wrong!r}; there are {', '.join(PARTS)}.")
-    for wrong in {point for hand, place, _ in touches for point in (hand, place)} - set(TOUCHABLE):
+    for wrong in sorted({point for hand, place, _ in touches for point in (hand, place)} - set(TOUCHABLE)):
         raise PoseFactoryError(f"Motion {name} touches {wrong!r}; there are {', '.join(TOUCHABLE)}.")
     times = [at for at, _ in keys]
     if times != sorted(times) or times[0] < 0 or times[-1] > seconds:

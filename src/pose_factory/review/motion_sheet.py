@@ -66,7 +66,7 @@ def strip(body: Body, poses: np.ndarray) -> np.ndarray:
     ahead = np.array([-np.sin(turn) * np.cos(lift), np.cos(turn) * np.cos(lift), -np.sin(lift)])
     up = np.cross(right, ahead)
     extents = np.ptp(poses @ np.stack([right, up], axis=1), axis=1).max(axis=0)
-    scale = 0.84 * FINER * TILE / max(*extents, 0.7 * np.ptp(body.vertices[:, 2]))
+    scale = 0.84 * FINER * TILE / max(*extents, poses[..., 2].max(), 0.7 * np.ptp(body.vertices[:, 2]))
     size = FINER * TILE
     image = np.empty((size, MOMENTS * size, 3), np.uint8)
     image[:] = WALL
