@@ -10,6 +10,8 @@ rule export_facts:
         shard("shards/*/facts.json"),
     log:
         f"{RESULTS}/{{character}}/logs/export_facts_{{split}}.log",
+    benchmark:
+        f"{RESULTS}/{{character}}/benchmarks/export_facts_{{split}}.tsv"
     localrule: True
     conda:
         "../envs/analysis.yaml"
@@ -33,6 +35,8 @@ rule export_coco:
         people=[shard(f"shards/*/keypoints_{count}.jsonl") for count in COCO_FILES],
     log:
         f"{RESULTS}/{{character}}/logs/export_coco_{{split}}.log",
+    benchmark:
+        f"{RESULTS}/{{character}}/benchmarks/export_coco_{{split}}.tsv"
     localrule: True
     conda:
         "../envs/analysis.yaml"
@@ -52,6 +56,8 @@ rule export_yolo:
         labels=directory(shard("yolo/labels/*")),
     log:
         f"{RESULTS}/{{character}}/logs/export_yolo_{{split}}.log",
+    benchmark:
+        f"{RESULTS}/{{character}}/benchmarks/export_yolo_{{split}}.tsv"
     localrule: True
     conda:
         "../envs/analysis.yaml"
@@ -70,6 +76,8 @@ rule export_webdataset:
         directory(shard("webdataset/*")),
     log:
         f"{RESULTS}/{{character}}/logs/export_webdataset_{{split}}.log",
+    benchmark:
+        f"{RESULTS}/{{character}}/benchmarks/export_webdataset_{{split}}.tsv"
     localrule: True
     conda:
         "../envs/analysis.yaml"
@@ -88,6 +96,8 @@ rule export_arrays:
         directory(shard("arrays/*")),
     log:
         f"{RESULTS}/{{character}}/logs/export_arrays_{{split}}.log",
+    benchmark:
+        f"{RESULTS}/{{character}}/benchmarks/export_arrays_{{split}}.tsv"
     localrule: True
     conda:
         "../envs/analysis.yaml"

@@ -207,6 +207,11 @@ DAMAGE = {
         lambda text: text.replace("Frame Time: 0.03333333", "Frame Time: 0"),
         "a Frame Time, both above zero",
     ),
+    "far too fast": (
+        lambda text: text.replace("0.03333333", "1e-12"),
+        r"its Frame Time of 1e-12 s makes 1e\+12 frames a second, and only 1 to 1000 are possible",
+    ),
+    "far too slow": (lambda text: text.replace("0.03333333", "1e9"), "makes 1e-09 frames a second, and only 1 to 1000"),
     "no frames": (lambda text: text.replace("Frames: 7", "Frames: "), "does not begin with a number of Frames"),
     "an offset of words": (
         lambda text: text.replace("OFFSET 0.000000", "OFFSET zero", 1),

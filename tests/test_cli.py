@@ -60,6 +60,22 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path):
     assert len(done.stderr.splitlines()) == 1 and not list((tmp_path / "people.yaml").iterdir())
 
 
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "mine").write_text("")
+    done = command("characters", "sample", "--count", "1", "--output", "mine/people.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Error: Cannot write mine/people.yaml: File exists; free some space or fix its folder.\n",
+    )
+
+
+def test_a_file_without_a_name_is_told():
+    done = command("characters", "sample", "--output", "")
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].endswith(
+        "error: argument --output: it is empty: name a file, or leave --output out for the console"
+    )
+
+
 @pytest.mark.parametrize("words", [("--count", "0"), ("--count", "many"), ("--seed", "-1")])
 def test_impossible_numbers_are_told(words):
     done = command("characters", "sample", *words)

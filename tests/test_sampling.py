@@ -65,11 +65,8 @@ def test_any_power_of_two_of_people_has_one_in_each_equal_part(many):
         parts["age"] = (stages(people) + (column(people, "age") - lows) / (highs - lows)) / len(sampling.STAGES)
         for name, shares in parts.items():
             # of what is written to three digits, some lies on the edge of its part
-            (
-                np.testing.assert_allclose(
-                    np.sort(shares), (np.arange(count) + 0.5) / count, atol=0.51 / count + 0.006
-                ),
-                name,
+            np.testing.assert_allclose(
+                np.sort(shares), (np.arange(count) + 0.5) / count, atol=0.51 / count + 0.006, err_msg=name
             )
 
 

@@ -34,10 +34,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     sample.add_argument("--count", type=_at_least(1), default=20, help="how many people (default: 20)")
     sample.add_argument("--seed", type=_at_least(0), default=1, help="other people for each seed (default: 1)")
-    sample.add_argument("--output", type=Path, help="the file to write, as config/people.yaml (default: the console)")
+    sample.add_argument("--output", type=_file, help="the file to write, as config/people.yaml (default: the console)")
     sample.add_argument("--overwrite", action="store_true", help="replace the file where there is one")
     sample.set_defaults(run=_sample)
     return parser
+
+
+def _file(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: name a file, or leave --output out for the console")
+    return Path(text)
 
 
 def _at_least(least: int) -> Callable[[str], int]:

@@ -78,5 +78,11 @@ def axes(direction: np.ndarray, hinge: np.ndarray) -> np.ndarray:
     return np.stack([x, y, np.cross(x, y)], axis=-1)
 
 
+def between(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
+    """Rotations `share` of the way from `start` to `end` (N, 3, 3), along the shortest arc."""
+    turn = Rotation.from_matrix(end @ start.transpose(0, 2, 1)).as_rotvec()
+    return Rotation.from_rotvec(share * turn).as_matrix() @ start
+
+
 def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pose_factory.bodies.anny_body import SIDES, Body
-from pose_factory.bodies.kinematics import Motion, axes, continuous, cycles, euler, leg_length, length, unit
+from pose_factory.bodies.kinematics import Motion, axes, between, continuous, cycles, euler, leg_length, length, unit
 
 FORWARD = np.array([0.0, -1.0, 0.0])
 LONGEST = 0.995  # of the leg: a straighter knee would snap
@@ -297,8 +297,8 @@ class _Pose:
         """Bend the spine evenly from the pelvis to the chest, and the neck half way from there to the head."""
         chest, head = self._every(chest), self._every(head)
         for share, name in ((1 / 3, "Spine"), (2 / 3, "Spine1"), (1.0, "Spine2")):
-            self.turned[self.body.bone(name)] = _between(self.turned[0], chest, share)
-        self.turned[self.body.bone("Neck")] = _between(chest, head, 0.5)
+            self.turned[self.body.bone(name)] = between(self.turned[0], chest, share)
+        self.turned[self.body.bone("Neck")] = between(chest, head, 0.5)
         self.turned[self.body.bone("Head")] = head
 
     def raise_shoulder(self, side: str, angle) -> None:
@@ -416,12 +416,6 @@ def _joint(body: Body, side: str, part: str) -> np.ndarray:
 
 def _hip_width(body: Body) -> float:
     return length(body, "LeftUpLeg", "RightUpLeg")
-
-
-def _between(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
-    """Rotations `share` of the way from `start` to `end` (N, 3, 3), along the shortest arc."""
-    turn = Rotation.from_matrix(end @ start.transpose(0, 2, 1)).as_rotvec()
-    return Rotation.from_rotvec(share * turn).as_matrix() @ start
 
 
 def _ease(share: np.ndarray) -> np.ndarray:

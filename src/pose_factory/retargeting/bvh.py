@@ -16,6 +16,8 @@ from pose_factory import rigs
 from pose_factory.errors import PoseFactoryError
 from pose_factory.retargeting.recording import Recording, record
 
+SLOWEST, FASTEST = 1, 1000
+"""Frames a second that a file may have."""
 CHANNEL = re.compile(r"([XYZ])(position|rotation)", re.IGNORECASE)
 
 
@@ -62,6 +64,11 @@ def parse(text: str) -> tuple[list[str], list[int], np.ndarray, np.ndarray, np.n
     seconds = _number(times[2], "its Frame Time") if times else 0.0
     if not times or not int(times[1]) or seconds <= 0:
         raise PoseFactoryError("its MOTION does not begin with a number of Frames and a Frame Time, both above zero")
+    if not SLOWEST <= 1 / seconds <= FASTEST:
+        raise PoseFactoryError(
+            f"its Frame Time of {times[2]} s makes {1 / seconds:.4g} frames a second, and only {SLOWEST} to {FASTEST} "
+            "are possible; correct it"
+        )
     width = sum(len(joint.channels) for joint in joints)
     words = motion[0][times.end() :].split()
     if len(words) != int(times[1]) * width:

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from pose_factory import rigs
 from pose_factory.bodies.anny_body import Body
-from pose_factory.bodies.motion import Motion, continuous
+from pose_factory.bodies.kinematics import Motion, between, continuous, unit
 from pose_factory.retargeting import contacts
 from pose_factory.retargeting.contacts import Foot, feet
 from pose_factory.retargeting.recording import LIMBS, SIDES, Recording, leg_length, middle
@@ -92,7 +92,7 @@ def _turned(recording: Recording, rest: _Rest) -> dict[int, np.ndarray]:
     turned = dict.fromkeys((0, *chains["pelvis"]), turns["pelvis"])
     if "trunk" in turns and "trunk" in chains:
         for number, bone in enumerate(chains["trunk"], 1):
-            turned[bone] = _between(turns["pelvis"], turns["trunk"], number / len(chains["trunk"]))
+            turned[bone] = between(turns["pelvis"], turns["trunk"], number / len(chains["trunk"]))
     for part in ("neck", "head", "left_collar", "right_collar"):
         if part in turns and part in chains:
             turned[rest.bone(part)] = turns[part]
@@ -132,8 +132,8 @@ def _palm(joints: Mapping[str, np.ndarray], side: str) -> np.ndarray | None:
         return None
     wrist, index, pinky = (joints[name] for name in names)
     along, across = (index + pinky) / 2 - wrist, index - pinky
-    away = _unit(np.cross(along, across))
-    return np.stack([_unit(along), np.cross(away, _unit(along)), away], axis=1)
+    away = unit(np.cross(along, across))
+    return np.stack([unit(along), np.cross(away, unit(along)), away], axis=1)
 
 
 def _turn_foot(recording: Recording, rest: _Rest, side: str, turned: dict) -> None:
@@ -204,7 +204,7 @@ class _Leg:
         bones = [rest.bone(f"{side}_{part}") for part in ("thigh", "shin", "foot")]
         ways = [end - start for start, end in pairwise(joints)]
         reaches = [turned[bone] @ way for bone, way in zip(bones, ways, strict=False)]
-        directions = np.stack([_unit(reach) for reach in reaches])
+        directions = np.stack([unit(reach) for reach in reaches])
         hip = turned[rest.bone("pelvis")] @ (joints[0] - middle(rest.joints))
         foot = turned[bones[2]]
         of_foot = contacts.points(rest.joints, side)
@@ -220,7 +220,7 @@ class _Leg:
             ankle=hips + hip + sum(reaches),
             foot=foot,
             toes=turned.get(rest.chains.get(f"{side}_toes", [-1])[0], foot),
-            pitch=foot @ _unit(np.cross([0, 0, 1.0], of_foot[-1] * [1, 1, 0] + [0, -1e-9, 0])),
+            pitch=foot @ unit(np.cross([0, 0, 1.0], of_foot[-1] * [1, 1, 0] + [0, -1e-9, 0])),
             points=of_foot,
             parts=_soles(body, rest, side),
             settled=settled[:, : len(of_foot)],
@@ -403,10 +403,6 @@ def _differences(frames: int, order: int) -> sparse.csr_array:
 # ---- small mathematics ---------------------------------------------------------------------------------------------
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
 def _cross(vectors: np.ndarray) -> np.ndarray:
     """(..., 3, 3) matrices that multiply by vectors (..., 3) as the cross product does."""
     return np.cross(vectors[..., None, :], np.eye(3)).swapaxes(-1, -2)
@@ -415,25 +411,19 @@ def _cross(vectors: np.ndarray) -> np.ndarray:
 def _across(directions: np.ndarray) -> np.ndarray:
     """(..., 3, 2) two unit vectors, as columns, perpendicular to unit vectors (..., 3) and each other."""
     reference = np.eye(3)[np.argmin(np.abs(directions), axis=-1)]
-    first = _unit(np.cross(directions, reference))
+    first = unit(np.cross(directions, reference))
     return np.stack([first, np.cross(directions, first)], axis=-1)
 
 
 def _arc(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """(..., 3, 3) the least turn that takes the direction of `start` (..., 3) to that of `end`; opposite ones are
     turned about an axis as near to forward as can be."""
-    start, end = np.broadcast_arrays(_unit(start), _unit(end))
+    start, end = np.broadcast_arrays(unit(start), unit(end))
     axis = np.cross(start, end)
     sine, cosine = np.linalg.norm(axis, axis=-1, keepdims=True), np.sum(start * end, axis=-1, keepdims=True)
     forward = np.array([0.0, -1.0, 1e-3])
     spare = forward - np.sum(forward * start, axis=-1, keepdims=True) * start
     opposite = (sine < 1e-9) & (cosine < 0)
-    axis = np.where(opposite, _unit(spare), axis / np.maximum(sine, 1e-30))
+    axis = np.where(opposite, unit(spare), axis / np.maximum(sine, 1e-30))
     vectors = np.arctan2(sine, cosine) * axis
     return Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix().reshape(*start.shape, 3)
-
-
-def _between(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
-    """Turns `share` of the way from `start` to `end` (N, 3, 3), along the shortest arc."""
-    turn = Rotation.from_matrix(end @ start.transpose(0, 2, 1)).as_rotvec()
-    return Rotation.from_rotvec(share * turn).as_matrix() @ start
