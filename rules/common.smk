@@ -198,6 +198,7 @@ def of_character(character):
         *[f"{RESULTS}/{character}/{angle}/{name}" for name in of_view for angle in ANGLES],
         *[f"{RESULTS}/{character}/{name}" for name in ("ground_truth_check.json", "rig_bias.json")],
         *[f"{RESULTS}/{character}/{name}" for name in ("fused.parquet", "fusion.json")],
+        *([recorded(character)] if FITTING and recorded(character) else []),
         f"{RESULTS}/review/{character}_fused.svg",
         f"{RESULTS}/review/{character}.png",
     ]
