@@ -261,7 +261,7 @@ def test_the_config_is_read_without_heavy_libraries():
         ("only", [1], "[0] is 1, but must be text."),
         ("only", {"ada": 1}, " is a mapping, but must be a list or text (the characters and videos to run; empty for"),
         ("characters", {}, " is empty; name at least one."),
-        ("characters.ada", None, " is empty, but must be a mapping (a character: a file, a remote file, an anny body, or"),
+        ("characters.ada", None, " is empty, but must be a mapping (a character: a file, a remote file,"),
         ("characters", None, " is empty, but must be a mapping (the characters, by name)."),
         ("characters", ["ada"], ' is ["ada"], but must be a mapping'),
         ("characters", {"X Bot": BODY}, ".X Bot is not a valid name; use letters, digits, '_' and '-'"),
