@@ -419,10 +419,12 @@ def _armature(skeleton: Skeleton, data: Matrix) -> bpy.types.Object:
         (right(name), right(parent), Vector((-at.x, at.y, at.z))) for name, parent, at in listed if right(name) != name
     ]
     heads = {name: at for name, _, at in listed + mirrored}
+    at_head = {name for name, _, place in skeleton.bones if place == "head"}
     for name, parent, at in listed + mirrored:
         bone = bones.new(name)
         ends = [heads[other] - at for other, above, _ in listed + mirrored if above == name]
-        along = next((end for end in ends if end.length > 0.01), Vector((0, -0.05, 0)))
+        last = Vector(REST["head_top"]) - at if name in at_head else Vector((0, -0.05, 0))
+        along = next((end for end in ends if end.length > 0.01), last)
         bone.head = data @ at
         bone.tail = data @ (at + (0.05 * Vector(skeleton.points) if skeleton.points else along))
         bone.roll = radians(skeleton.roll)

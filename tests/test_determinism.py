@@ -18,13 +18,21 @@ OF_JOBS = {"logs", "benchmarks"}
 CONFIG = {
     "characters": {
         "eve": {"anny": {"phenotype": {"gender": 1.0}, "motion": "dance", "frames": 4, "fps": 12}},
-        "duo": {"people": [{"character": "eve"}, {"character": "eve", "from": [1.3, 0.2], "facing": 60}], "frames": 4},
+        "ada": {"anny": {"phenotype": {"age": 0.4}, "motion": "hands_on_hips", "frames": 4, "fps": 12}},
+        "duo": {"people": [{"character": "eve"}, {"character": "ada", "from": [1.3, 0.2], "facing": 60}], "frames": 4},
     },
     "only": ["duo"],
     "cameras": {"resolution": [144, 128], "angles": {"front": 0, "left": 270}},
-    "render": {"samples": 1},
+    "render": {"samples": 1, "passes": ["depth", "instances", "flow"]},
+    "variation": {
+        "light": {"kinds": ["studio", "sun", "sky"], "turn": [-60, 60], "strength": [0.8, 1.2]},
+        "background": {"kinds": ["gradient", "plain", "texture", "sky"]},
+        "ground": {"kinds": ["checker", "wood", "noise"]},
+        "camera": {"azimuth": [-10, 10], "roll": [-5, 5], "focal_length": [0.9, 1.1]},
+        "noise": [0.005, 0.01],
+        "occluders": {"count": [1, 2], "size": [0.05, 0.1]},
+    },
 }
-MOTIONS = [f"results/export/motion/duo.1.{suffix}" for suffix in ("bvh", "trc", "c3d", "body.npz")]
 
 
 def files(folder: Path) -> dict[str, Path]:
@@ -59,7 +67,7 @@ def twice(tmp_path_factory) -> tuple[Path, Path]:
     folders = [tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("again") / "in a longer path"]
     builds = [Workflow.new(folder / "repository", CONFIG) for folder in folders]
     started = [
-        workflow.start("--cores", cores, "all", *MOTIONS) for workflow, cores in zip(builds, ("1", "4"), strict=True)
+        workflow.start("--cores", cores, "all", "export") for workflow, cores in zip(builds, ("1", "4"), strict=True)
     ]
     runs = [workflow.finish(process, timeout=280) for workflow, process in zip(builds, started, strict=True)]
     assert [run.status for run in runs] == [0, 0], "".join(run.console for run in runs)
@@ -75,7 +83,11 @@ def test_what_is_compared_is_all_of_a_run_and_not_empty(twice):
     one, _ = twice
     kinds = {Path(name).suffix for name in files(one)}
     assert kinds >= {*(".blend", ".json", ".parquet", ".csv", ".npz", ".png", ".svg", ".mp4", ".bvh", ".trc", ".c3d")}
+    assert kinds >= {".exr", ".tar", ".jsonl", ".yaml"}  # passes, and what is trained on
     assert len([name for name in files(one) if name.endswith(".png") and "frames" in name]) == 8
+    drawn = {angle: read_json(one / "duo" / angle / "camera.json")["variation"] for angle in ("front", "left")}
+    assert all(view["occluders"] for view in drawn.values()) and drawn["front"]["camera"] != drawn["left"]["camera"]
+    assert any(occluder["shape"] == "sphere" for view in drawn.values() for occluder in view["occluders"])
     with np.load(one / "duo/front/body.npz") as bodies:
         assert len(bodies["tracks"])  # somebody was tracked and fitted
 

@@ -17,7 +17,7 @@ from pose_factory.bodies.anny_body import build_body, skin
 from pose_factory.bodies.motion import animate, forward_kinematics
 from pose_factory.errors import PoseFactoryError
 from pose_factory.motion_export.bvh import bvh
-from pose_factory.retargeting.contacts import feet
+from pose_factory.retargeting.contacts import feet, points
 from pose_factory.retargeting.recording import LIMBS, SIDES, Recording, leg_length
 from pose_factory.retargeting.retarget import retarget
 from pose_factory.rigs import detect
@@ -70,20 +70,31 @@ def soles(body, rotations, heads) -> dict[str, np.ndarray]:
     return found
 
 
-def slid(recording: Recording, body, rotations, heads) -> tuple[float, float]:
-    """How far the points that hold still most go while feet carry weight, metres a frame: the recording's, if its legs
-    were as long as the body's, and those of the body's soles."""
-    theirs, ours = [], []
-    for side, vertices in soles(body, rotations, heads).items():
-        anchors, steps = feet(recording)[side].anchors()
-        low = vertices[..., 2] < vertices[..., 2].min(axis=1, keepdims=True) + 0.012
-        moved = np.linalg.norm(np.diff(vertices[..., :2], axis=0), axis=-1)
-        theirs += [np.linalg.norm(steps, axis=1)[anchors >= 0]]
-        ours += [np.where(low[1:] & low[:-1], moved, np.inf).min(axis=1)[anchors >= 0]]
-    scale = leg_length(
-        {f"{side}_{joint}": bone_head(body, side, joint) for side in SIDES for joint in ("hip", "knee", "ankle")}
-    )
-    return np.concatenate(theirs).mean() * scale / leg_length(recording.rest), np.concatenate(ours).mean()
+def slid(recording: Recording, body, rotations, heads) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{side: how far a point of a foot goes in each step in which it carries weight, metres}: the recording's, if its
+    legs were as long as the body's, and the same point, in the same steps, of the body's foot."""
+    rest = {
+        f"{side}_{joint}": bone_head(body, side, joint) for side in SIDES for joint in ("hip", "knee", "ankle", "foot")
+    }
+    found = {}
+    for side, foot in feet(recording).items():
+        anchors, steps = foot.anchors()
+        (held,) = np.nonzero(anchors >= 0)
+        bone, _ = detect(body.bones).joints[f"{side}_ankle"]
+        ankle = body.bones.index(bone)
+        paths = heads[:, ankle, None] + points(rest, side) @ rotations[:, ankle].transpose(0, 2, 1)
+        moved = np.linalg.norm(np.diff(paths[..., :2], axis=0), axis=2)
+        theirs = np.linalg.norm(steps[held], axis=1) * leg_length(rest) / leg_length(recording.rest)
+        found[side] = theirs, moved[held, anchors[held]]
+    return found
+
+
+def check_slides(recording: Recording, body, rotations, heads) -> None:
+    """Feet slide no further than the recording's, on average and in 95 % of the steps, to 0.1 mm a frame."""
+    for side, (theirs, ours) in slid(recording, body, rotations, heads).items():
+        assert len(ours) > 0.3 * len(recording), side
+        for measure in (np.mean, lambda values: np.percentile(values, 95)):
+            assert measure(ours) < measure(theirs) + 1e-4, (side, measure(ours), measure(theirs))
 
 
 def bone_head(body, side, joint):
@@ -187,8 +198,7 @@ def test_feet_hold_and_touch_the_floor_as_far_as_the_recordings(body):
     recording = stepping()
     motion = retarget(recording, body)
     rotations, heads = forward_kinematics(body, motion)
-    theirs, ours = slid(recording, body, rotations, heads)
-    assert ours < theirs + 0.0005
+    check_slides(recording, body, rotations, heads)
     for side, vertices in soles(body, rotations, heads).items():
         lowest = vertices[..., 2].min(axis=1)
         assert motion.planted[side].mean() > 0.3
@@ -273,8 +283,7 @@ def test_a_motion_of_ours_comes_back_from_a_file(walk, tmp_path, suffix):
     child = body_of("child")
     rotations, heads = forward_kinematics(child, retarget(recording, child))
     assert worst_limb(recording, child, heads) < DEGREES
-    theirs, ours = slid(recording, child, rotations, heads)
-    assert ours < theirs + 0.0005
+    check_slides(recording, child, rotations, heads)
 
 
 OTHERS = [{"centimetres": True}, {"turn": 90.0}, {"lie": True}, {"bone_map": "unreal"}, {"mirrored": True}]
@@ -314,8 +323,7 @@ def test_a_samba_looks_right_on_any_body(body):
     motion = retarget(recording, body)
     rotations, heads = forward_kinematics(body, motion)
     assert worst_limb(recording, body, heads) < DEGREES
-    theirs, ours = slid(recording, body, rotations, heads)
-    assert ours < theirs
+    check_slides(recording, body, rotations, heads)
     for side, vertices in soles(body, rotations, heads).items():
         lowest = vertices[..., 2].min(axis=1)
         assert lowest.min() > -0.006

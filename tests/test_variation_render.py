@@ -1,7 +1,10 @@
 """What is drawn, as it appears: in pictures of a doll, in its labels, and nowhere where nothing is varied."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from PIL import Image
 from test_variation import variation
 
 from pose_factory import noise
-from pose_factory.blender import bounds, evaluate, ground_truth, render, scene
+from pose_factory.blender import bounds, evaluate, ground_truth, occluders, render, scene
 from pose_factory.blender.prepare import prepare
 from pose_factory.errors import PoseFactoryError
 from pose_factory.files import read_json
@@ -24,7 +27,7 @@ from pose_factory.geometry.camera import Camera
 from pose_factory.geometry.framing import direction, frame_view
 from pose_factory.pictures import cover
 from pose_factory.variation import OFF, draw
-from workflow import Workflow
+from workflow import REPOSITORY, Workflow
 
 ANGLE = {
     "azimuth": 0.0,
@@ -391,6 +394,28 @@ def test_what_an_occluder_hides_in_the_picture_is_labelled_as_occluded(doll, occ
     assert (alone.visibility[known.index][hidden] == 2).any()
     assert boxes.equals(boxes_alone) and check == check_alone
     assert check["reprojection_max_px"] < 0.01 and check["inside_silhouette"] == 1
+
+
+MESHES = """
+import bpy
+from pose_factory.blender import occluders
+for shape in ("box", "cylinder", "sphere"):
+    mesh = occluders._mesh(shape, shape)
+    print([list(face.vertices) for face in mesh.polygons], [list(one.vector) for one in mesh.vertex_normals])
+"""
+
+
+def test_an_occluder_is_the_same_mesh_in_every_process():
+    """Faces in another order have other normals, by a last bit, and a denoised picture shows it."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
+    runs = [
+        subprocess.run([sys.executable, "-c", MESHES], env=environment, capture_output=True, text=True, check=True)
+        for _ in range(3)
+    ]
+    assert len({run.stdout for run in runs}) == 1
+    sphere = occluders._mesh("a sphere", "sphere")
+    np.testing.assert_allclose(np.linalg.norm([vertex.co for vertex in sphere.vertices], axis=1), 0.5, atol=1e-6)
+    assert all(face.normal.dot(face.center) > 0 for face in sphere.polygons)
 
 
 def test_workbench_shows_occluders_in_their_colours(doll):

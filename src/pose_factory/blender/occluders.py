@@ -1,6 +1,8 @@
 """Things before the body: put into the open scene alike for pictures and for labels."""
 
 import math
+from itertools import pairwise
+from math import cos, sin
 
 import bmesh
 import bpy
@@ -33,7 +35,7 @@ def _mesh(name: str, shape: str) -> bpy.types.Mesh:
     elif shape == "cylinder":
         bmesh.ops.create_cone(made, cap_ends=True, segments=48, radius1=0.5, radius2=0.5, depth=1)
     else:
-        bmesh.ops.create_uvsphere(made, u_segments=48, v_segments=24, radius=0.5)
+        _sphere(made, around=48, rings=24)
     for face in made.faces:
         face.smooth = shape == "sphere" or len(face.verts) == 4 and shape == "cylinder"
     mesh = bpy.data.meshes.new(name)
@@ -42,6 +44,24 @@ def _mesh(name: str, shape: str) -> bpy.types.Mesh:
     if shape == "cylinder":
         mesh.set_sharp_from_angle(angle=math.radians(30))
     return mesh
+
+
+def _sphere(made: bmesh.types.BMesh, around: int, rings: int) -> None:
+    """As bmesh.ops.create_uvsphere, whose faces come in another order in every process, and normals, and so pictures,
+    with another last bit."""
+    turns = [2 * math.pi * step / around for step in range(around)]
+    tilts = [math.pi * step / rings for step in range(1, rings)]
+    belts = [
+        [made.verts.new((sin(tilt) * cos(turn) / 2, sin(tilt) * sin(turn) / 2, cos(tilt) / 2)) for turn in turns]
+        for tilt in tilts
+    ]
+    top, bottom = (made.verts.new((0, 0, height)) for height in (0.5, -0.5))
+    for left in range(around):
+        right = (left + 1) % around
+        made.faces.new((top, belts[0][left], belts[0][right]))
+        made.faces.new((bottom, belts[-1][right], belts[-1][left]))
+        for upper, lower in pairwise(belts):
+            made.faces.new((upper[left], lower[left], lower[right], upper[right]))
 
 
 def _material(name: str, colour: str) -> bpy.types.Material:
