@@ -8,6 +8,7 @@ that are filmed, and what is measured on them replaces src/pose_factory/fitting/
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ import pandas as pd
 
 from pose_factory.bodies.anny_body import DEFAULT_PHENOTYPE, PHENOTYPES
 from pose_factory.config import load
+from pose_factory.export.recording import read_recording
 from pose_factory.files import read_about, read_json, read_table, write_json
 from pose_factory.fitting.fit import LiveFit, fit, fit_all
 from pose_factory.fitting.fitted import FittedBody
@@ -110,9 +112,10 @@ def views(bodies: Iterable[str]) -> list[tuple[str, str, str]]:
 def make_films(folder: Path, bodies: dict[str, dict]) -> None:
     """Let the workflow make what is not there: films, labels and tracks."""
     write_json(folder / "config.json", config(folder, bodies))
-    made = ("ground_truth.parquet", "tracks.parquet")
+    made = ("ground_truth.parquet", "tracks.parquet", "../motion.npz")
     targets = [
-        str(folder / f"{body}_{motion}" / angle / name) for (body, motion, angle), name in product(views(bodies), made)
+        os.path.normpath(folder / f"{body}_{motion}" / angle / name)
+        for (body, motion, angle), name in product(views(bodies), made)
     ]
     command = [sys.executable, "-m", "snakemake", *targets, "--cores", "all", "--quiet", "all"]
     subprocess.run([*command, "--configfile", str(folder / "config.json")], cwd=Path(__file__).parents[1], check=True)
@@ -175,7 +178,7 @@ def read_films(folder: Path, bodies: dict[str, dict]) -> list[Film]:
                 track_id=longest,
                 track=found[longest],
                 camera=camera,
-                true_body=true_body(anny, labels, camera),
+                true_body=true_body(anny, *read_recording(view.parent / "motion.npz", 0)[:2], labels, camera),
             )
         )
     return films

@@ -47,6 +47,8 @@ rule validate_body:
         tracks=rules.track.output.tracks,
         camera=rules.camera.output[0],
         body=rules.fit_body.output.body,
+        # The true body is known where it was made here.
+        motion=lambda wildcards: recorded(wildcards.character),
     output:
         report(
             view("body_validation.json"),
@@ -62,7 +64,6 @@ rule validate_body:
     conda:
         "../envs/blender.yaml"
     params:
-        # The true body is known where it was made here.
         anny=lambda wildcards: CHARACTERS[wildcards.character].get("anny"),
         code=code("validate_body.py"),
     script:

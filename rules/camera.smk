@@ -14,6 +14,7 @@ rule camera:
         "../envs/blender.yaml"
     params:
         angle=lambda wildcards: ANGLES[wildcards.camera_angle],
+        variation=drawn("camera", "occluders"),
         code=code("camera.py"),
     script:
         "../workflow/scripts/camera.py"

@@ -19,9 +19,7 @@ rule prepare:
     params:
         source=lambda wildcards: PREPARED[wildcards.character],
         # A file replaced by an older one, as from a backup, is not newer than what was made of it.
-        sizes=lambda wildcards: [
-            os.path.getsize(file) for file in sources_of(wildcards.character) if wildcards.character not in REMOTE
-        ],
+        sizes=lambda wildcards: [os.path.getsize(file) for file in user_files_of(wildcards.character)],
         code=code("prepare.py"),
     script:
         "../workflow/scripts/prepare.py"

@@ -7,6 +7,7 @@ rule render:
         facts=rules.prepare.output.facts,
         bounds=rules.bounds.output[0],
         camera=rules.camera.output[0],
+        background=lambda wildcards: background_of(wildcards),
     output:
         frames=directory(view("frames")),
         facts=view("render.json"),
@@ -21,7 +22,10 @@ rule render:
     resources:
         gpu=RENDER_GPUS,
     params:
-        settings=CONFIG["render"],
+        settings=RENDERING,
+        variation=drawn("light", "background", "ground", "noise", "motion_blur"),
+        # A picture replaced by an older one is not newer than what was made with it.
+        sizes=lambda wildcards: [os.path.getsize(file) for file in background_of(wildcards)],
         code=code("render.py"),
     script:
         "../workflow/scripts/render.py"

@@ -39,7 +39,7 @@ rule summarise:
         "../envs/analysis.yaml"
     params:
         characters=list(CHARACTERS),
-        views=[(character, angle) for character in CHARACTERS for angle in ANGLES],
+        views=[(character, name, angle["azimuth"]) for character in CHARACTERS for name, angle in ANGLES.items()],
         code=code("summarise.py"),
     script:
         "../workflow/scripts/summarise.py"

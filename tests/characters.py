@@ -92,6 +92,7 @@ def build_humanoid(
     turn: float = 0.0,
     lie: bool = False,
     centimetres: bool = False,
+    mirrored: bool = False,
     split: bool = False,
     shape_key: bool = False,
     constraint: str | None = None,
@@ -107,7 +108,8 @@ def build_humanoid(
     `frames` frames from `start` on, with keys only at their ends and middle: an arm rises, the other leg lifts and its
     knee bends, the body travels forward; the scene's range and rate follow. `turn` (degrees about Z) turns the
     character, `lie` tips it on its back as a wrong up axis does. `centimetres` builds as Mixamo does: data in
-    centimetres with Y up, and an armature object scaled 0.01 and turned. `split` puts the head in a mesh of its own;
+    centimetres with Y up, and an armature object scaled 0.01 and turned; `mirrored` as programs with left-handed axes
+    do: data mirrored, and an armature object that mirrors it back. `split` puts the head in a mesh of its own;
     `shape_key` adds an animated one that grows the belly; `constraint` is COPY_ROTATION (the right shin copies the
     left) or IK (an animated target draws the left wrist); `modifier` is any mesh modifier type, added behind the
     armature's.
@@ -120,6 +122,9 @@ def build_humanoid(
     if centimetres:
         root = root @ Matrix.Rotation(radians(90), 4, "X") @ Matrix.Scale(0.01, 4)
         data = Matrix.Scale(100, 4) @ Matrix.Rotation(radians(-90), 4, "X") @ data
+    if mirrored:
+        mirror = Matrix.Scale(-1, 4, (1, 0, 0))
+        root, data = root @ mirror, mirror @ data
     armature = _armature(names, data) if with_armature else None
     meshes = []
     if with_mesh:

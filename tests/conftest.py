@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def person_view(tmp_path_factory) -> Path:
         },
     )
     view = "results/eve/front"
-    run = workflow.run("--cores", "2", f"{view}/render.json", f"{view}/ground_truth.parquet")
+    run = workflow.run("--cores", "2", f"{view}/render.json", f"{view}/ground_truth.parquet", "results/eve/motion.npz")
     assert run.status == 0, run.console
     return workflow.root / view
 
@@ -79,3 +80,22 @@ def person_film(person_view) -> RenderedFrames:
 def fresh(finished: Workflow, tmp_path) -> Workflow:
     """The finished run's workflow, in which nothing has run yet."""
     return Workflow.new(tmp_path / "fresh", finished.config)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A function that mounts, or mounts anew, a disk of this many KiB at the folder it returns."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(size: int, *options: str) -> Path:
+        remount = ["remount"] if folder.is_mount() else []
+        command = ["mount", "-t", "tmpfs", "-o", ",".join([*remount, f"size={size}k", *options]), "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"NOT TESTED: a disk of its own needs the right to mount one ({done.stderr.strip()})")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -1,6 +1,7 @@
 """The benchmark's own claims: all ways to bound a motion lead to one camera and one image, its table adds up, and
 all jobs are planned."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pose_factory.blender.prepare import prepare
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import bounding
+import dataset
 import planning
 import stages
 
@@ -72,3 +74,18 @@ def test_planning_counts_every_job_and_is_compared_with_as_many():
     of_view = ["camera", "render", "ground_truth", "track", "validate", "overlay", "fit_body", "validate_body"]
     assert jobs == 2 * (len(of_character) + 3 * len(of_view)) + len(["summarise", "all"])
     assert ours > 0 and bare > 0
+
+
+def test_a_job_of_the_real_workflow_is_timed_and_its_memory_taken(tmp_path):
+    settings, target = dataset.config(2, 64), dataset.STAGES["prepare"]
+    cost = dataset.make(tmp_path, settings, "prepare", target)
+    assert cost.seconds > 0 and 2e8 < cost.memory < 4e9  # Blender itself takes more than 200 MB
+    with pytest.raises(subprocess.CalledProcessError):
+        dataset.make(tmp_path, {**settings, "fusion": {"min_views": 0}}, "prepare", target)
+
+
+def test_the_size_of_an_image_is_the_mean_of_its_folder(tmp_path):
+    for name, size in {"0001.png": 100, "0002.png": 300}.items():
+        (tmp_path / name).write_bytes(bytes(size))
+    (tmp_path / "logs").mkdir()
+    assert dataset.bytes_each(tmp_path) == 200

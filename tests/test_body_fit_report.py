@@ -9,9 +9,10 @@ import pytest
 from scipy.spatial.transform import Rotation
 from synthetic_person import boxes, camera, labels, tracks, walk
 
-from pose_factory.bodies.anny_body import bare_body, build_body, skin
+from pose_factory.bodies.anny_body import bare_body, described_body, skin
 from pose_factory.bodies.motion import animate, forward_kinematics
 from pose_factory.errors import PoseFactoryError
+from pose_factory.export.recording import Recording, read_recording
 from pose_factory.files import read_json, read_table
 from pose_factory.fitting.fitted import joint_bones
 from pose_factory.geometry.camera import Camera
@@ -177,25 +178,36 @@ def test_jitter_is_that_of_a_cubic():
 # ---- the true body of a character ----------------------------------------------------------------------------------
 
 ANNY = {"phenotype": {"gender": 1.0, "age": 0.4, "weight": 0.8}, "motion": "dance", "frames": 30, "fps": 12}
+ANNY |= {"local": {"upperlegs-height-decr-incr": 0.8}, "look": {"legs": "short"}}
 FLOOR = np.array([0.0, 0.0, 0.0123])
 """What the workflow has moved the character by."""
+
+
+def recorded(motion: str) -> Recording:
+    """ANNY in one of the motions."""
+    dressed = described_body(ANNY)
+    turns, places = forward_kinematics(dressed, animate(motion, dressed, 30, 12))
+    joints = np.full((30, len(JOINTS), 3), np.nan)
+    return Recording(dressed.bones, dressed.parents, dressed.heads, dressed.tails, turns, places, joints)
 
 
 @pytest.fixture(scope="module")
 def danced() -> tuple[np.ndarray, pd.DataFrame]:
     """Of ANNY in the world: bare vertices (30, V, 3), and the labels of what has a bone, in frames 1, 4, 7, ..."""
-    dressed = build_body(ANNY["phenotype"])
-    rotations, heads = forward_kinematics(dressed, animate("dance", dressed, 30, 12))
+    dressed = described_body(ANNY)
+    recording = recorded("dance")
+    rotations, heads = recording.turns, recording.places
     world = np.full((30, len(JOINTS), 3), 5.0)
     for joint, bone in joint_bones().items():
         world[:, INDEX[joint]] = heads[:, dressed.bones.index(bone)] + FLOOR
     frames = np.arange(1, 31, 3)
-    return skin(bare_body(ANNY["phenotype"]), rotations, heads) + FLOOR, labels(world[frames - 1], AT, frames)
+    bare = bare_body(ANNY["phenotype"], ANNY["local"])
+    return skin(bare, rotations, heads) + FLOOR, labels(world[frames - 1], AT, frames)
 
 
 def test_the_true_body_is_the_one_that_was_rendered(danced):
     vertices, table = danced
-    true = body_fit_report.true_body(ANNY, table, AT)
+    true = body_fit_report.true_body(ANNY, recorded("dance"), 1, table, AT)
     assert true.frames.tolist() == list(range(1, 31, 3))
     np.testing.assert_allclose(true.vertices(), AT.to_camera(vertices[true.frames - 1]), atol=1e-6)
 
@@ -203,17 +215,19 @@ def test_the_true_body_is_the_one_that_was_rendered(danced):
 def test_labels_of_another_body_are_refused(danced):
     _, table = danced
     with pytest.raises(PoseFactoryError, match="off the body that the character is said to be"):
-        body_fit_report.true_body({**ANNY, "phenotype": {}}, table, AT)
+        body_fit_report.true_body({**ANNY, "phenotype": {}}, recorded("dance"), 1, table, AT)
     with pytest.raises(PoseFactoryError, match="off the body"):
-        body_fit_report.true_body({**ANNY, "motion": "walk"}, table, AT)
+        body_fit_report.true_body({**ANNY, "local": {}}, recorded("dance"), 1, table, AT)
+    with pytest.raises(PoseFactoryError, match="off the body"):
+        body_fit_report.true_body(ANNY, recorded("walk"), 1, table, AT)
 
 
 def test_it_is_blenders_to_less_than_a_millimetre(person_view):
     """`true_body` refuses labels of bones that are off; the face is as near, and hair is above the top of the head."""
     at = Camera.from_json(read_json(person_view / "camera.json"))
     table = read_table(person_view / "ground_truth.parquet")
-    eve = {"phenotype": {"gender": 1.0, "age": 0.67}, "motion": "dance", "frames": 48, "fps": 24}
-    true = body_fit_report.true_body(eve, table, at)
+    eve = {"phenotype": {"gender": 1.0, "age": 0.67}}
+    true = body_fit_report.true_body(eve, *read_recording(person_view.parent / "motion.npz", 0)[:2], table, at)
     labelled = table.pivot(index="frame", columns="joint", values=["x", "y", "z"])
     labelled = at.to_camera(np.stack([labelled[axis][JOINTS].to_numpy() for axis in "xyz"], axis=-1))
     apart = np.linalg.norm(true.joints() - labelled, axis=-1).max(axis=0)

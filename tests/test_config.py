@@ -122,13 +122,14 @@ def test_a_character_is_a_full_description(folder):
         "action": None,
         "scale": 1.0,
         "yaw": 90.0,
+        "motion": None,
         "source": "",
         "licence": "",
     }
     assert characters["ada"]["file"] is None
     body = characters["ada"]["anny"]
     assert body["phenotype"]["gender"] == 1.0 and body["phenotype"]["height"] == 0.5
-    assert (body["motion"], body["frames"], body["fps"]) == ("walk", 24, 24.0)
+    assert (body["motion"], body["frames"], body["fps"]) == ("walk", None, None)
 
 
 def test_a_scene_is_a_list_of_people(folder):
@@ -260,6 +261,7 @@ def test_the_config_is_read_without_heavy_libraries():
         ("only", [1], "[0] is 1, but must be text."),
         ("only", {"ada": 1}, " is a mapping, but must be a list or text (the characters and videos to run; empty for"),
         ("characters", {}, " is empty; name at least one."),
+        ("characters.ada", None, " is empty, but must be a mapping (a character: a file, a remote file,"),
         ("characters", None, " is empty, but must be a mapping (the characters, by name)."),
         ("characters", ["ada"], ' is ["ada"], but must be a mapping'),
         ("characters", {"X Bot": BODY}, ".X Bot is not a valid name; use letters, digits, '_' and '-'"),
@@ -315,6 +317,41 @@ def test_a_key_that_is_not_text_is_an_error():
 def test_a_wrong_file_is_one_sentence_with_its_path(folder, file, expected):
     (folder / "folder.fbx").mkdir()
     assert f"characters.x.file {expected.format(folder)}" in sentence({"characters": {"x": {"file": file}}}, folder)
+
+
+def test_a_motion_may_be_that_of_a_file(folder):
+    (folder / "a walk.bvh").touch()
+    config = nested("characters.ada.anny.motion", {"file": "a walk.bvh"})
+    anny = load(config, folder)["characters"]["ada"]["anny"]
+    assert anny["motion"] == {"file": str(folder / "a walk.bvh"), "action": None}
+    assert anny["frames"] is anny["fps"] is None
+    config["characters"]["ada"]["anny"]["fps"] = 25
+    assert load(config, folder)["characters"]["ada"]["anny"]["fps"] == 25.0
+    config = {"characters": {"xbot": {"file": "X Bot.fbx", "motion": {"file": "a walk.bvh"}}}}
+    assert load(config, folder)["characters"]["xbot"]["motion"]["file"] == str(folder / "a walk.bvh")
+    config["characters"]["xbot"]["action"] = "run"
+    assert sentence(config, folder).startswith(
+        "characters.xbot.action names the file's own motion, but `motion` another"
+    )
+
+
+@pytest.mark.parametrize(
+    ("motion", "expected"),
+    [
+        (
+            {"file": "X Bott.fbx"},
+            ".file is a file that does not exist: {}/X Bott.fbx; the nearest there is 'X Bot.fbx'.",
+        ),
+        ({"file": "walk.bhv"}, ".file is 'walk.bhv', whose suffix is not supported; the nearest valid one is '.bvh'."),
+        ({"file": ""}, ".file is empty, but must be a path to an .fbx, .glb, .gltf, .blend or .bvh file."),
+        ({"file": "X Bot.fbx", "actoin": "x"}, ".actoin is not a known key; the nearest valid one is 'action'."),
+        ({"action": "x"}, ".file is missing."),
+        (["walk"], ' is ["walk"], but must be text or a mapping'),
+    ],
+)
+def test_a_wrong_motion_is_one_sentence(folder, motion, expected):
+    told = sentence(nested("characters.ada.anny.motion", motion), folder)
+    assert told.startswith(f"characters.ada.anny.motion{expected.format(folder)}")
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,12 @@ from fitted import dancer, seen
 from s3 import serve
 from scripted import Film, Scripted, walker
 
+from pose_factory import passes
 from pose_factory.blender import bounds, ground_truth, render, scene
+from pose_factory.blender import passes as blender_passes
 from pose_factory.blender.prepare import prepare
 from pose_factory.config import load
+from pose_factory.files import json_safe
 from pose_factory.fitting.fitted import write_bodies
 from pose_factory.fitting.output import angle_table
 from pose_factory.fitting.output import report as fit_report
@@ -34,6 +37,7 @@ from pose_factory.validation import body_fit_report
 from pose_factory.validation.fusion_report import View, fusion_report
 from pose_factory.validation.ground_truth_check import check_character
 from pose_factory.validation.report import GAPS, error_by_azimuth, error_by_joint, pool, summarise, validate_view
+from pose_factory.variation import draw
 
 # rclone-python leaves its pipes to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -56,6 +60,7 @@ PLACEHOLDERS = {
     "{reason}": [session.NOBODY, session.UNMATCHED, session.BEFORE, session.AFTER],
     "{gap}": GAPS,
     "{person}": ["0"],
+    "{pass}": list(passes.PASSES),
     "{file}": ["characters/doll.fbx", "doll/fused.parquet"],
 }
 JSON_TYPES = {"integer": int, "number": float, "string": str, "boolean": bool, "array": list, "null": type(None)}
@@ -108,15 +113,36 @@ def of_a_character(folder: Path) -> dict[str, list]:
     log = folder / "log"
     log.touch()
     rendered = render.render(view, measured, [1], RENDER, 1, folder / "frames", log)
+    scene.open_character(folder / "character.blend")
+    made = blender_passes.make(character, view, [1, 3], list(passes.PASSES), labels, boxes, folder / "passes")
+    picture = folder / "wall.png"
+    cv2.imwrite(str(picture), np.full((48, 64, 3), 100, np.uint8))
+    drawn = drawn_of_everything(picture)
+    varied = frame_view(measured, ANGLE, drawn)
+    scene.open_character(folder / "character.blend")
+    of_varied = render.render(varied, measured, [1], RENDER, 1, folder / "varied", log, drawn, picture)
     return {
         "character.json": [character],
         "bounds.json": [measured],
-        "camera.json": [view],
-        "render.json": [rendered],
+        "camera.json": [view, varied],
+        "render.json": [rendered, of_varied],
+        "passes.json": [json_safe(made)],
         "ground_truth.json": [check],
         "ground_truth.parquet": [labels],
         "boxes.parquet": [boxes],
     }
+
+
+def drawn_of_everything(picture: Path) -> dict:
+    """Of a variation with an occluder, a sun, a picture and a ground."""
+    variation = {
+        "light": {"kinds": ["sun"]},
+        "background": {"kinds": ["images"], "folder": str(picture.parent)},
+        "ground": {"kinds": ["wood"]},
+        "occluders": {"count": [1, 1]},
+    }
+    settings = load({"characters": {"ada": {"anny": {}}}, "variation": variation}, Path())["variation"]
+    return draw({**settings, "background": {**settings["background"], "files": [picture.name]}}, "doll", "front")
 
 
 def of_synthetic_people() -> dict[str, list]:
@@ -141,7 +167,7 @@ def of_synthetic_people() -> dict[str, list]:
         )
         for of_views in (tracks.values(), (nobody, nobody))
     ]
-    summary = summarise((("ada", "front", validation) for validation, _ in scored), {"ada": pooled[0]})
+    summary = summarise((("ada", "front", 0.0, validation) for validation, _ in scored), {"ada": pooled[0]})
     return {
         "validation.json": [validation for validation, _ in scored],
         "joints.parquet": [joints for _, joints in scored],

@@ -114,25 +114,6 @@ def test_a_results_folder_below_a_file_is_refused(fresh, tmp_path):
     )
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """A function that mounts, or mounts anew, a disk of this many KiB at the folder it returns."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def mount(size: int, *options: str) -> Path:
-        remount = ["remount"] if folder.is_mount() else []
-        command = ["mount", "-t", "tmpfs", "-o", ",".join([*remount, f"size={size}k", *options]), "tmpfs", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"NOT TESTED: a disk of its own needs the right to mount one ({done.stderr.strip()})")
-        return folder
-
-    yield mount
-    if folder.is_mount():
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def test_a_read_only_results_folder_is_refused(fresh, disk):
     folder = disk(100, "ro")
     fresh.change("results", str(folder / "results"))

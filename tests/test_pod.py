@@ -192,8 +192,11 @@ def test_a_run_without_a_remote_says_where_the_results_are(rented):
 
 def test_pictures_are_saved_where_they_are_wanted_and_what_was_fetched_never(rented, monkeypatch):
     kept = {"eve/character.json", "eve/front/tracks.parquet", "eve/logs/prepare.log", "videos/film/video.json"}
-    pictures = {"eve/front/frames/0001.png"}
+    kept |= {"export/README.md", "export/coco/annotations/people_val.json", "export/webdataset/val/eve/eve-0000.tar"}
+    kept |= {"export/yolo/images/val/synced/synced_front_0001.png"}
+    pictures = {"eve/front/frames/0001.png", "eve/front/passes/depth/0001.exr"}
     left = {"eve/source/eve.fbx", "eve/synced.json", "eve/front/.tracks-x.parquet"}
+    left |= {"eve/front/.frames-partial/0001.png", "export/arrays/val/.eve-partial/poses.npz"}
     for file in kept | pictures | left:
         (rented.root / "results" / file).parent.mkdir(parents=True, exist_ok=True)
         (rented.root / "results" / file).write_text(file)

@@ -39,7 +39,7 @@ def filmed(tmp_path_factory):
         told = render.render(view, measured, frames, {**SETTINGS, **settings}, threads, folder / "frames", log)
         return {frame: cv2.imread(str(image(folder / "frames", frame))) for frame in frames}, view, told
 
-    film.facts, film.bounds = facts, measured
+    film.facts, film.bounds, film.folder, film.log = facts, measured, folder, log
     return film
 
 
@@ -71,6 +71,18 @@ def test_the_picture_has_the_size_asked_for_and_the_body_where_the_camera_says(f
     assert len(rows) > 100
     assert columns.min() >= left - 1 and columns.max() <= right + 1
     assert rows.min() >= top - 1 and rows.max() <= bottom + 1
+
+
+def test_a_render_that_fails_leaves_the_pictures_as_they_were_and_nothing_beside_them(filmed):
+    first, last = filmed.facts["first_frame"], filmed.facts["last_frame"]
+    filmed([first])
+    before = sorted(filmed.folder.rglob("*"))
+    assert image(filmed.folder / "frames", first) in before
+    filmed.log.write_text("Error: System is out of GPU memory\n")
+    with pytest.raises(PoseFactoryError, match="so its images are not kept"):
+        filmed([last])
+    filmed.log.write_text("")
+    assert sorted(filmed.folder.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

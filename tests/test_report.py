@@ -251,11 +251,11 @@ def test_azimuth_is_the_cameras(azimuth):
 def test_summaries():
     seen, offsets = biased(WORLD)
     views, validations, joint_tables = {"a": {}, "b": {}}, [], []
-    for character, angle, azimuth in (("a", "front", 0), ("a", "right", 90), ("b", "front", 0)):
-        at = camera(azimuth)
+    for character, angle, azimuth, drawn in (("a", "front", 0, 3.5), ("a", "right", -270, 0), ("b", "front", 0, -2)):
+        at = camera(azimuth + drawn)
         table = tracks(seen, at) if character == "a" else tracks(WORLD, at).iloc[:0]
         validation, joints = validate(table, at=at)
-        validations.append((character, angle, validation))
+        validations.append((character, angle, azimuth, validation))
         joint_tables.append(joints)
         views[character][angle] = view_of(table, at=at)
     pooled = {character: report.pool(of_character, 30.0) for character, of_character in views.items()}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pose_factory.errors import PoseFactoryError
-from pose_factory.rigs import REQUIRED, detect, load, rigs
+from pose_factory.rigs import CHAINS, LIMBS, REQUIRED, detect, load, rigs
 from pose_factory.skeleton import JOINTS, PAIRS
 
 RIGS = [pytest.param(rig, id=rig.name) for rig in rigs()]
@@ -37,6 +37,52 @@ def test_maps_are_symmetric_and_name_no_bone_end_twice(rig):
     bones = [bone for candidates in rig.joints.values() for bone in candidates]
     assert len(bones) == len(set(bones))
     assert rig.about.endswith(".")
+    for part, chain in rig.chains.items():
+        assert part in CHAINS and len(chain) == len(set(chain))
+        if part.startswith("left"):
+            assert len(rig.chains[part.replace("left", "right")]) == len(chain)
+
+
+@pytest.mark.parametrize("rig", RIGS)
+def test_every_part_that_moves_has_bones(rig):
+    """Under a prefix, with all bones that the map names first; the toes and fingers only where a rig has them."""
+    names = first_bones(rig) + [bone for chain in rig.chains.values() for bone in chain]
+    match = detect([f"MyChar:{name}" for name in dict.fromkeys(names)], tails_trusted=True)
+    limbs = {f"{side}_{part}" for side in ("left", "right") for part in ("collar", *LIMBS)}
+    assert limbs | {"pelvis", "trunk", "neck", "head"} <= set(match.chains)
+    for part, chain in rig.chains.items():
+        assert match.chains[part] == [f"MyChar:{bone}" for bone in chain if bone in names]
+    assert match.chains["left_hand"] == [match.joints["left_wrist"][0]]
+
+
+def test_the_names_of_cmus_bvh_files_are_mixamos():
+    names = [
+        "Hips",
+        "LHipJoint",
+        "LeftUpLeg",
+        "LeftLeg",
+        "LeftFoot",
+        "LeftToeBase",
+        "RHipJoint",
+        "RightUpLeg",
+        "RightLeg",
+    ]
+    names += ["RightFoot", "RightToeBase", "LowerBack", "Spine", "Spine1", "Neck", "Neck1", "Head", "LeftShoulder"]
+    names += ["LeftArm", "LeftForeArm", "LeftHand", "LeftFingerBase", "LeftHandIndex1", "LThumb", "RightShoulder"]
+    names += ["RightArm", "RightForeArm", "RightHand", "RightFingerBase", "RightHandIndex1", "RThumb"]
+    match = detect(names)
+    assert (match.rig, match.prefix) == ("mixamo", "")
+    assert match.chains["trunk"] == ["LowerBack", "Spine", "Spine1"] and match.joints["left_knee"] == (
+        "LeftLeg",
+        "head",
+    )
+
+
+def test_only_the_bones_that_are_there_make_a_part():
+    names = [*first_bones(MIXAMO), "Spine2", "RightShoulder", "LeftHandIndex1"]
+    chains = detect(names).chains
+    assert chains["trunk"] == ["Spine1", "Spine2"] and chains["right_collar"] == ["RightShoulder"]
+    assert chains["left_index"] == ["LeftHandIndex1"] and "left_collar" not in chains
 
 
 @pytest.mark.parametrize("rig", RIGS)
@@ -141,6 +187,8 @@ def test_foreign_bones_and_no_bones_are_told_apart():
         (lambda data: data["joints"].update(neck=[]), "neck is required"),
         (lambda data: data["joints"].update(neck=[{"bone": "Neck", "end": "middle"}]), "Neck has no end 'middle'"),
         (lambda data: data.update(name="other"), "the name 'other' is not the file's"),
+        (lambda data: data.update(chains={"left_wing": ["Wing"]}), "left_wing is not a part of a body"),
+        (lambda data: data.update(chains=["Wing"]), "docs/rigs.md"),
         (lambda data: data.pop("about"), "docs/rigs.md"),
         (lambda data: data["joints"].update(neck=[{"bone": "Neck"}]), "docs/rigs.md"),
         (lambda data: data["joints"].update(neck="Neck"), "docs/rigs.md"),

@@ -16,7 +16,9 @@ from typing import Any
 import jsonschema
 
 from pose_factory.errors import PoseFactoryError
-from pose_factory.sources import SUFFIXES
+from pose_factory.export.splits import SPLITS, assign
+from pose_factory.sources import MOTION_SUFFIXES, SUFFIXES, motion_of
+from pose_factory.variation import IMAGES, PANORAMAS, images_in
 
 SCHEMA_PATH = Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "config.schema.json"
 
@@ -35,7 +37,7 @@ _LIMITS = {
     "maximum": "at most {}",
     "exclusiveMaximum": "below {}",
 }
-_NAME_RULE = "use letters, digits, '_' and '-' ('dataset', 'review' and 'videos' are taken)"
+_NAME_RULE = "use letters, digits, '_' and '-' ('dataset', 'export', 'review' and 'videos' are taken)"
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv")
 
 Problem = tuple[tuple, str]  # the path of keys and indices in the config, and the sentence without its full stop
@@ -47,17 +49,22 @@ def load(config: dict, root: Path, all_here: bool = True) -> dict:
     Relative files are looked for in the folder `root`; unless they are `all_here`, as where a job runs that needs but
     some, those that are missing are no problem. In the result `characters` maps each chosen name to
     {name, file (absolute path; of a `remote` one, where it is fetched to) or None, anny (full description) or None,
+    motion ({file (absolute path), action}, as that of an anny body) or None,
     action, scale, yaw (degrees), source, licence} or, where it is a scene, to {name, people: [{character, from
     (metres)}]} with `to` (metres) and `facing` (degrees) of a person, `fps` and `frames` where they are set; `members`
     are the characters that are not chosen but stand in a chosen scene; `cameras` maps each camera angle's name to
     {name, azimuth, elevation (degrees), focal_length, sensor_width (mm), margin, resolution, framing}; `videos` maps
-    each chosen name to its file's absolute path; `only` lists the chosen names. Raises PoseFactoryError for the mistake
-    that comes first in the file, with the number of the others.
+    each chosen name to its file's absolute path; `only` lists the chosen names; `variation.background` has `files`, the
+    names of the images in its folder, too; `splits` has train, val or test of every character, chosen or not, so that a
+    choice changes none. Raises PoseFactoryError for the mistake that comes first in the file, with the number of the
+    others.
     """
     schema = json.loads(SCHEMA_PATH.read_text())
     problems = _schema_problems(config, schema) + list(_name_problems(config))
     problems += [*_character_problems(config, root, all_here), *(_video_problems(config, root) if all_here else [])]
-    problems += _tracking_problems(config, schema)
+    problems += [*_tracking_problems(config, schema), *_export_problems(config, schema)]
+    if not problems:  # these look at settings together, which must each be well-formed
+        problems += _variation_problems(_fill(config, schema, schema["$defs"]), schema, root, all_here)
     if problems:
         _, sentence = min(problems, key=lambda problem: _position(config, problem[0]))
         others = len(problems) - 1
@@ -69,19 +76,17 @@ def load(config: dict, root: Path, all_here: bool = True) -> dict:
     results = os.path.normpath(os.path.expanduser(filled["results"]))
     chosen = _chosen(config) or [*characters, *videos]
     members = [name for name in _with_members(characters, chosen) if name not in chosen]
-    described = {
-        name: _character(name, characters[name], root, results) for name in [*chosen, *members] if name in characters
-    }
+    described = {name: _character(name, character, root, results) for name, character in characters.items()}
     return {
         **filled,
         "results": results,
         "only": chosen,
-        "characters": {
-            name: _character(name, characters[name], root, results) for name in chosen if name in characters
-        },
+        "characters": {name: described[name] for name in chosen if name in characters},
         "members": {name: described[name] for name in members},
         "videos": {name: str(_resolve(videos[name], root)) for name in chosen if name in videos},
-        "cameras": _cameras(filled["cameras"], schema["properties"]["cameras"]["properties"]["angles"]["default"]),
+        "cameras": _cameras(filled["cameras"], _angles(schema)),
+        "variation": _variation(filled["variation"], root),
+        "splits": assign(described, filled["export"]["seed"], filled["export"]["shares"]),
     }
 
 
@@ -93,7 +98,15 @@ def _character(name: str, character: dict, root: Path, results: str) -> dict:
         file = str(_resolve(character["file"], root))
     elif "remote" in character:
         file = f"{results}/{name}/source/{character['remote']}"
-    return {"name": name, "anny": None, **character, "file": file}
+    character = {"name": name, "anny": None, **deepcopy(character), "file": file}
+    if motion := motion_of(character):
+        motion["file"] = str(_resolve(motion["file"], root))
+    return character
+
+
+def _angles(schema: dict) -> dict[str, float]:
+    """The azimuths, degrees, of the eight names that angles can be listed by."""
+    return schema["properties"]["cameras"]["properties"]["angles"]["default"]
 
 
 def _cameras(cameras: dict, known: dict[str, float]) -> dict[str, dict]:
@@ -105,6 +118,14 @@ def _cameras(cameras: dict, known: dict[str, float]) -> dict[str, dict]:
         name: {"name": name, **shared, **(angle if isinstance(angle, dict) else {"azimuth": angle})}
         for name, angle in angles.items()
     }
+
+
+def _variation(variation: dict, root: Path) -> dict:
+    background = variation["background"]
+    if "images" not in background["kinds"]:
+        return {**variation, "background": {**background, "files": []}}
+    folder = str(_resolve(background["folder"], root))
+    return {**variation, "background": {**background, "folder": folder, "files": images_in(folder)}}
 
 
 def _resolve(file: str, root: Path) -> Path:
@@ -208,9 +229,23 @@ def _character_problems(config: dict, root: Path, all_here: bool) -> Iterator[Pr
         file = character.get("file") if isinstance(character, dict) else None
         if isinstance(file, str) and file and name in needed and all_here:
             yield from _file_problems(("characters", name, "file"), file, root, SUFFIXES)
+        for keys in (("motion", "file"), ("anny", "motion", "file")):
+            motion = _inside(character, keys)
+            if isinstance(motion, str) and motion and name in needed and all_here:
+                yield from _file_problems(("characters", name, *keys), motion, root, MOTION_SUFFIXES)
+        if _inside(character, ("motion", "file")) and character.get("action"):
+            path = ("characters", name, "action")
+            yield path, f"{_dotted(path)} names the file's own motion, but `motion` another; remove one of them"
         remote = character.get("remote") if isinstance(character, dict) else None
         if isinstance(remote, str) and remote and name in needed:
             yield from _remote_problems(("characters", name, "remote"), remote, config.get("storage"))
+
+
+def _inside(value: Any, keys: Iterable[str]) -> Any:
+    """What a mapping has under these keys, one inside the other; None where it is not of that shape."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _tracking_problems(config: dict, schema: dict) -> Iterator[Problem]:
@@ -219,6 +254,62 @@ def _tracking_problems(config: dict, schema: dict) -> Iterator[Problem]:
             path = ("tracking", "smoothing", "filter")
             advice = "with tracking.mode causal use one_euro or none"
             yield path, f"{_dotted(path)} is {name}, which looks into the future; {advice}"
+
+
+def _variation_problems(filled: dict, schema: dict, root: Path, all_here: bool) -> Iterator[Problem]:
+    """What is wrong with a variation whose settings are each well-formed, as are those of cameras and render."""
+    section, variation = schema["properties"]["variation"], filled["variation"]
+    for path, (low, high) in _ranges(variation, section, schema["$defs"]):
+        if low > high:
+            yield path, f"{_dotted(path)} is {_shown([low, high])}, whose low end is above its high end; swap them"
+    if filled["render"]["engine"] == "workbench":
+        off = _fill({}, section, schema["$defs"])
+        for name in ("light", "background", "ground", "motion_blur"):
+            if variation[name] != off[name]:
+                advice = "take it out, or use cycles or eevee"
+                yield ("variation", name), f"variation.{name} is nothing that render.engine workbench shows; {advice}"
+    if "images" in variation["background"]["kinds"]:
+        yield from _folder_problems(variation["background"]["folder"], root, all_here)
+    low, high = variation["camera"]["elevation"]
+    for name, angle in _cameras(filled["cameras"], _angles(schema)).items():
+        if not -90 < angle["elevation"] + low <= angle["elevation"] + high < 90:
+            told = f"adds {_shown([low, high])} to {_shown(angle['elevation'])} of the angle {name}"
+            advice = "keep their sum above -90 and below 90"
+            yield ("variation", "camera", "elevation"), f"variation.camera.elevation {told}; {advice}"
+            break
+
+
+def _ranges(value: dict, schema: dict, definitions: dict, path: tuple = ("variation",)) -> Iterator[tuple[tuple, list]]:
+    """The path and value of each [low, high]."""
+    for name, inner in schema["properties"].items():
+        inner = _dereference(inner, definitions)
+        if "properties" in inner:
+            yield from _ranges(value[name], inner, definitions, (*path, name))
+        elif inner.get("maxItems") == 2:
+            yield (*path, name), value[name]
+
+
+def _folder_problems(folder: str, root: Path, all_here: bool) -> Iterator[Problem]:
+    path, resolved = ("variation", "background", "folder"), _resolve(folder, root)
+    key = _dotted(path)
+    if not folder:
+        yield path, f"{key} is empty, but variation.background.kinds has images; name a folder of them"
+    elif all_here and not os.path.isdir(resolved):
+        yield path, f"{key} is a folder that does not exist: {resolved}"
+    elif all_here and not images_in(str(resolved)):
+        yield path, f"{key} is {resolved}, which has no {', '.join((*IMAGES, *PANORAMAS))} in it; put some there"
+    elif all_here:
+        files = (str(resolved / name) for name in images_in(str(resolved)))
+        if braced := next((file for file in files if "{" in file or "}" in file), None):
+            yield path, f"{key} has {braced}, whose braces Snakemake takes for a wildcard; rename it"
+
+
+def _export_problems(config: dict, schema: dict) -> Iterator[Problem]:
+    match _fill(config.get("export"), schema["properties"]["export"], schema["$defs"]):
+        case {"shares": {"train": float(train), "val": float(val), "test": float(test)}}:
+            if min(train, val, test) >= 0 and abs((total := train + val + test) - 1) > 1e-6:
+                path = ("export", "shares")
+                yield path, f"{_dotted(path)} adds up to {total:g} over {', '.join(SPLITS)}, but must add up to 1"
 
 
 def _remote_problems(path: tuple, remote: str, storage: Any) -> Iterator[Problem]:
@@ -316,8 +407,9 @@ def _unknown_keys(path: tuple, value: dict, schema: dict) -> Iterator[Problem]:
 
 
 def _nearest(value: Any, valid: Iterable[str]) -> str:
-    """The advice that follows a wrong key or value: the valid one most like it, else all of them."""
-    matches = difflib.get_close_matches(str(value), valid, n=1)
+    """The advice that follows a wrong key or value: the valid one most like it, else all of them if they are few."""
+    valid = list(valid)
+    matches = difflib.get_close_matches(str(value), valid, n=1, cutoff=0.6 if len(valid) <= 30 else 0.0)
     return f"the nearest valid one is '{matches[0]}'" if matches else f"use one of {', '.join(valid)}"
 
 

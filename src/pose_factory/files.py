@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +22,12 @@ METADATA_KEY = b"pose_factory"
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` (same suffix); on success it replaces `path`, on failure it is removed."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
@@ -33,7 +35,26 @@ def atomic(path: str | Path) -> Iterator[Path]:
         reason = os.strerror(error.errno) if error.errno else error
         raise PoseFactoryError(f"Cannot write {path}: {reason}; free some space or fix its folder.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; on success it replaces `path`, on failure it is removed."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}-partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)  # of a job that was killed
+        partial.mkdir(parents=True)
+        yield partial
+        shutil.rmtree(path, ignore_errors=True)
+        partial.rename(path)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        raise PoseFactoryError(f"Cannot write {path}: {reason}; free some space or fix its folder.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_json(path: str | Path, data: dict) -> None:

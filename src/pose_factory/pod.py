@@ -67,13 +67,14 @@ def main(arguments: list[str]) -> int:
 def save(folder: Path, remote: str, frames: bool) -> int:
     """Copy all of the results in this folder that the remote does not have, and compare all by hash.
 
-    What is fetched from the remote itself is left out, and so are the pictures unless `frames` are wanted. Returns the
-    number of files at the remote. Raises PoseFactoryError if one could not be copied.
+    What is fetched from the remote itself is left out, and so are the pictures and passes unless `frames` are wanted;
+    an exported dataset is copied whole. Returns the number of files at the remote. Raises PoseFactoryError if one could
+    not be copied.
     """
     folders = [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_dir()]
     folders = [path.relative_to(folder) for path in folders if path.name != "source"]
-    pictures = folder.glob("*/*/frames") if frames else ()
-    files = results.files_of(folder, map(str, folders), pictures)
+    pictures = [path for pattern in ("*/*/frames", "*/*/passes") for path in folder.glob(pattern)] if frames else []
+    files = results.files_of(folder, map(str, folders), [folder / "export", *pictures])
     return len(results.push(remote, folder, files, storage.progress("copying results", _say))["files"])
 
 

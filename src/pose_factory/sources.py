@@ -1,10 +1,18 @@
 """The files that a character comes from."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
 SUFFIXES = (".fbx", ".glb", ".gltf", ".blend")
+MOTION_SUFFIXES = (*SUFFIXES, ".bvh")
+
+
+def motion_of(character: Mapping) -> dict | None:
+    """{file, action} of the motion that a character of the config takes over from a file, if it does."""
+    motion = character.get("motion") or (character.get("anny") or {}).get("motion")
+    return motion if isinstance(motion, dict) else None
 
 
 def files_of(character: str | Path) -> list[str]:

@@ -67,3 +67,22 @@ SUMMARY = {
     "units": {"azimuth": "degrees", "*_mm*": "mm", "*_m_per_s2": "m/s^2", "*_m_per_s3": "m/s^3"},
     "joints": [],
 }
+RECORDING = {
+    "schema": "motion/1",
+    "units": {"heads_* tails_* places_* joints_*": "m", "turns_*": "rotation matrices"},
+    "frames_of_reference": {
+        "places_* joints_*": _WORLD,
+        "heads_* tails_*": "the rest pose, which faces -Y",
+        "turns_*": "each bone's turn from the rest pose's axes into the world's",
+    },
+}
+BODY_PARAMETERS = {
+    "schema": "body_parameters/1",
+    "body": 'anny.Anny(rig="mixamo", skinning_method="lbs"), without clothes',
+    "units": {"translation": "m", "rotations": "rotation matrices", "phenotype": "0..1"},
+    "frames_of_reference": {
+        "rotations": "each bone's turn away from the rest pose, in the rest pose's axes (Z up, facing -Y) as its parent"
+        " has turned them; the root's turns those axes into the world's",
+        "translation": f"{_WORLD}; the root bone's head",
+    },
+}

@@ -5,4 +5,5 @@ from pose_factory.geometry.framing import frame_view
 from pose_factory.job import job
 
 with job(snakemake):
-    write_json(snakemake.output[0], frame_view(read_json(snakemake.input.bounds), snakemake.params.angle))
+    bounds, params = read_json(snakemake.input.bounds), snakemake.params
+    write_json(snakemake.output[0], frame_view(bounds, params.angle, params.variation))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pose_factory.blender.fitted_character import export
+from pose_factory.bodies.motion import forward_kinematics
 from pose_factory.files import atomic
 from pose_factory.fitting.fitted import read_bodies
 from pose_factory.job import job
@@ -19,6 +20,6 @@ with job(snakemake):
     motion, fps = stand(fitted), rate(fitted, fps)
     with atomic(path) as temporary:
         if path.suffix == ".bvh":
-            temporary.write_text(bvh(fitted.body, motion, fps))
+            temporary.write_text(bvh(fitted.body, *forward_kinematics(fitted.body, motion), fps))
         else:
             export(fitted.body, motion, fps, f"track {track_id}", temporary)

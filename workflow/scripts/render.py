@@ -19,5 +19,7 @@ with job(snakemake) as log:
         snakemake.threads,
         Path(snakemake.output.frames),
         log,
+        snakemake.params.variation,
+        *map(Path, snakemake.input.background),
     )
     write_json(snakemake.output.facts, rendered)

@@ -1,5 +1,6 @@
 """Ground truth, tracks and fitted bodies of one view -> body_validation.json."""
 
+from pose_factory.export.recording import read_recording
 from pose_factory.files import read_about, read_json, read_table, write_json
 from pose_factory.fitting.fitted import read_bodies
 from pose_factory.geometry.camera import Camera
@@ -10,7 +11,10 @@ with job(snakemake):
     given, anny = snakemake.input, snakemake.params.anny
     bodies, fps = read_bodies(given.body)
     labels, camera = read_table(given.labels), Camera.from_json(read_json(given.camera))
-    true = {person: true_body(anny, labels, camera) for person in ([0] if anny else [])}
+    true = {}
+    if anny:
+        recording, first, _ = read_recording(given.motion, 0)
+        true[0] = true_body(anny, recording, first, labels, camera)
     scores = score(
         bodies,
         labels,

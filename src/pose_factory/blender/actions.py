@@ -4,6 +4,7 @@ import math
 
 import bpy
 import numpy as np
+from mathutils import Matrix
 
 from pose_factory.errors import PoseFactoryError
 
@@ -62,6 +63,17 @@ def apply(armature: bpy.types.Object, wanted: str | None) -> tuple[str | None, i
         elif companions:
             _assign(owner, companions[0])
     return chosen.name, *_set_range([chosen])
+
+
+def clear() -> None:
+    """Take all animation from the scene, and every armature back to its rest pose."""
+    _clear_nla()
+    for collection in (bpy.data.objects, bpy.data.shape_keys):
+        for owner in collection:
+            owner.animation_data_clear()
+    for armature in (o for o in bpy.data.objects if o.type == "ARMATURE"):
+        for bone in armature.pose.bones:
+            bone.matrix_basis = Matrix.Identity(4)
 
 
 def _candidates(armature: bpy.types.Object) -> list[bpy.types.Action]:

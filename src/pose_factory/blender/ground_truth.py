@@ -9,10 +9,10 @@ import pandas as pd
 from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Vector
 
-from pose_factory.blender import evaluate, scene
+from pose_factory.blender import evaluate, limbs, occluders, scene
 from pose_factory.geometry import visibility
 from pose_factory.geometry.camera import Camera
-from pose_factory.skeleton import INDEX, JOINTS
+from pose_factory.skeleton import JOINTS
 
 AREA_GRID = 32
 """The silhouette's area is counted on a grid of this many rays a side over the person's box (about 1 % of error)."""
@@ -33,10 +33,11 @@ def label(character: dict, view: dict, frames: list[int]) -> tuple[pd.DataFrame,
     inside the image whose ray meets the body, which is to say that they lie inside its silhouette; of several people,
     that of the one with the lowest, whoever stands before them.
     """
-    people = [_Person(facts) for facts in character["people"]]
+    people = [Person(facts) for facts in character["people"]]
     camera, blender_camera = Camera.from_json(view), scene.add_camera(view)
-    rays = _Rays(people)
-    flesh = _measure_flesh(rays, people, frames)
+    occluders.add(view["variation"]["occluders"])
+    rays = Rays(people)
+    flesh = measure_flesh(rays, people, frames)
     labels, boxes, drift = [], [], 0.0
     on_body, in_image = np.zeros(len(people), int), np.zeros(len(people), int)
     for frame in evaluate.each_frame(frames):
@@ -52,7 +53,7 @@ def label(character: dict, view: dict, frames: list[int]) -> tuple[pd.DataFrame,
             in_image[index] += (inside & INNER).sum()
             on_body[index] += (inside & met & INNER).sum()
             labels.append((frame, index, time, joints, pixels, depth, inside, state))
-            box = _box(camera, evaluate.vertices(person.meshes))
+            box = box_around(camera, evaluate.vertices(person.meshes))
             boxes.append((frame, index, *box, rays.area(camera, box, index)))
     known = in_image > 0
     check = {
@@ -70,14 +71,14 @@ def _drift_from_blender(blender_camera, camera: Camera, joints: np.ndarray, pixe
     return float(np.abs(theirs - pixels[known]).max(initial=0.0))
 
 
-class _Person:
+class Person:
     """One of the people of character.json in the open scene."""
 
     def __init__(self, facts: dict) -> None:
         armature = scene.armature(facts["armature"])
         self.read_joints = evaluate.JointReader(armature, facts["joints"])
         self.meshes = [bpy.data.objects[name] for name in facts["meshes"]]
-        self.joint_of_bone = _joint_of_bone(armature, facts["joints"])
+        self.joint_of_bone = limbs.joint_of_bone(armature, facts["joints"])
 
 
 class _Surface(NamedTuple):
@@ -89,14 +90,14 @@ class _Surface(NamedTuple):
     face: int
 
 
-class _Rays:
+class Rays:
     """Casts rays at the evaluated people."""
 
-    def __init__(self, people: list[_Person]) -> None:
+    def __init__(self, people: list[Person]) -> None:
         self._scene = bpy.context.scene
         self._people = people
         self._owner = {mesh.name: index for index, person in enumerate(people) for mesh in person.meshes}
-        self._limb: dict[tuple[str, int], int] = {}
+        self._limbs: dict[tuple[str, int], np.ndarray] = {}
 
     def surfaces(self, origin: np.ndarray, towards: np.ndarray, reach: float) -> Iterator[_Surface]:
         """The surfaces that a ray passes within `reach` metres, the nearest first."""
@@ -117,17 +118,17 @@ class _Rays:
     def to_joints(
         self, origin: np.ndarray, joints: np.ndarray, person: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For each joint of `person`: gap to the first surface on its ray (J,), infinite where that is somebody else's;
-        whose limb it is (J,); whether the ray meets the person at all (J,)."""
+        """For each joint of `person`: gap to the first surface on its ray (J,), infinite where that is not the person's
+        own; whose limb it is (J,); whether the ray meets the person at all (J,)."""
         gap, limb, met = np.full(len(joints), np.nan), np.full(len(joints), -1), np.zeros(len(joints), bool)
         for i, joint in enumerate(joints):
             if not np.isfinite(joint).all():
                 continue
             ray = origin, joint - origin, FAR
             if first := next(self.surfaces(*ray), None):
-                own, other = first.person == person, first.person not in (person, None)
+                own = first.person == person
                 past = np.dot(first.point - joint, joint - origin) > 0
-                gap[i] = 0.0 if past else np.inf if other else np.linalg.norm(first.point - joint)
+                gap[i] = 0.0 if past else np.linalg.norm(first.point - joint) if own else np.inf
                 limb[i] = self._limb_at(first) if own else -1
                 met[i] = own or self.own_surface(*ray, person) is not None
         return gap, limb, met
@@ -145,35 +146,14 @@ class _Rays:
 
     def _limb_at(self, surface: _Surface) -> int:
         """The index of the joint whose limb a person's surface is; -1 where it is no limb's."""
-        key = (surface.mesh.name, surface.face)
-        if key not in self._limb:
-            joint_of_bone = self._people[surface.person].joint_of_bone
-            o = surface.mesh.evaluated_get(bpy.context.evaluated_depsgraph_get())
-            weights: dict[int, float] = {}
-            for index in o.data.polygons[surface.face].vertices:
-                for group in o.data.vertices[index].groups:
-                    weights[group.group] = weights.get(group.group, 0.0) + group.weight
-            names = {index: o.vertex_groups[index].name for index in weights if index < len(o.vertex_groups)}
-            bones = {index: weight for index, weight in weights.items() if names.get(index) in joint_of_bone}
-            # Without weights it may be a rigid part, hung on one bone.
-            bone = names[max(bones, key=bones.get)] if bones else o.parent_bone
-            self._limb[key] = joint_of_bone.get(bone, -1)
-        return self._limb[key]
+        o = surface.mesh.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        key = (o.name, len(o.data.polygons))
+        if key not in self._limbs:
+            self._limbs[key] = limbs.of_polygons(o, self._people[surface.person].joint_of_bone)
+        return int(self._limbs[key][surface.face])
 
 
-def _joint_of_bone(armature: bpy.types.Object, joints: dict[str, dict]) -> dict[str, int]:
-    """For every bone, the canonical joint it hangs on: the one at its own head, or at its nearest ancestor's that has
-    one."""
-    at_head = {place["bone"]: INDEX[name] for name, place in joints.items() if place.get("end") == "head"}
-    nearest = {}
-    for bone in armature.data.bones:
-        chain = [bone, *bone.parent_recursive]
-        found = next((at_head[b.name] for b in chain if b.name in at_head), INDEX["pelvis"])
-        nearest[bone.name] = found
-    return nearest
-
-
-def _measure_flesh(rays: _Rays, people: list[_Person], frames: list[int]) -> np.ndarray:
+def measure_flesh(rays: Rays, people: list[Person], frames: list[int]) -> np.ndarray:
     """(P, J) metres of flesh over the joints."""
     directions = visibility.sphere_directions(FLESH_DIRECTIONS)
     sample = sorted({frames[i] for i in np.linspace(0, len(frames) - 1, FLESH_FRAMES).astype(int)})
@@ -189,7 +169,7 @@ def _measure_flesh(rays: _Rays, people: list[_Person], frames: list[int]) -> np.
     return np.stack([visibility.flesh_thickness(of_person) for of_person in gaps])
 
 
-def _box(camera: Camera, vertices: np.ndarray) -> tuple[float, float, float, float]:
+def box_around(camera: Camera, vertices: np.ndarray) -> tuple[float, float, float, float]:
     """x_min, y_min, x_max, y_max in pixels of everything in front of the camera, cut at the image's edges."""
     pixels, _ = camera.project(vertices)
     low = np.clip(np.nanmin(pixels, axis=0), 0, [camera.width, camera.height])

@@ -10,10 +10,11 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from pose_factory import rigs
-from pose_factory.blender import actions, evaluate, importers
+from pose_factory.blender import actions, evaluate, importers, motion_files
 from pose_factory.blender import scene as scenes
 from pose_factory.errors import PoseFactoryError
 from pose_factory.skeleton import JOINTS
+from pose_factory.sources import motion_of
 
 HEIGHTS = (0.3, 3.0)
 """Metres: a human outside this range was imported at the wrong scale."""
@@ -39,6 +40,10 @@ def prepare(source: dict, destination: Path) -> dict:
     holds. Raises PoseFactoryError for anything that cannot be filmed.
     """
     path = Path(source["file"]) if source.get("file") else None
+    taken = motion_of(source)
+    motion_path = Path(taken["file"]) if taken else None
+    motion_digest = hashlib.sha256(motion_path.read_bytes()).hexdigest() if motion_path else None
+    recording = motion_files.read(motion_path, taken.get("action")) if path and motion_path else None
     if path:
         importers.load(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -47,18 +52,26 @@ def prepare(source: dict, destination: Path) -> dict:
 
         bpy.ops.wm.read_factory_settings(use_empty=True)
         anny_character.build(source["anny"])
-        digest = hashlib.sha256(repr(source["anny"]).encode()).hexdigest()
+        # The same, wherever the motion's file lies.
+        described = source["anny"] | ({"motion": {**taken, "file": motion_digest}} if taken else {})
+        digest = hashlib.sha256(repr(described).encode()).hexdigest()
     character = _find_character()
     own_tails = path is None or path.suffix.lower() == ".blend"
     rig = rigs.detect([bone.name for bone in character.armature.data.bones], tails_trusted=own_tails)
     joints = {name: {"bone": bone, "end": end} for name, (bone, end) in rig.joints.items()}
     for mesh in character.meshes:
         joints |= evaluate.landmarks(mesh)
-    action, first, last = actions.apply(character.armature, source.get("action"))
+    if recording:
+        actions.clear()
+        action, first, last = motion_path.stem, 1, len(recording)
+    else:
+        action, first, last = actions.apply(character.armature, source.get("action"))
     _film_what_is_seen(character)
     scene = bpy.context.scene
     scene.frame_set(first)
     height, found = _stand(character, joints, source.get("scale", 1.0), source.get("yaw", 0.0))
+    if recording:
+        motion_files.put_on(character.armature, character.meshes, source.get("yaw", 0.0), recording, action)
     _replace_missing_textures(character)
     _put_on_floor(character, range(first, last + 1))
     scenes.save(destination)
@@ -76,6 +89,8 @@ def prepare(source: dict, destination: Path) -> dict:
         "source": source.get("source", ""),
         "licence": source.get("licence", ""),
         "source_sha256": digest,
+        "motion_file": motion_path.name if motion_path else None,
+        "motion_sha256": motion_digest,
         "warnings": character.warnings,
     }
     return {

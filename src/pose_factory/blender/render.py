@@ -1,7 +1,7 @@
 """Filming one view of the open, prepared scene."""
 
+import hashlib
 import re
-import shutil
 import time
 from pathlib import Path
 
@@ -9,9 +9,12 @@ import bpy
 import numpy as np
 
 from pose_factory import frames as frame_files
+from pose_factory import noise
+from pose_factory.blender import backgrounds, occluders, studio
 from pose_factory.blender import scene as scenes
-from pose_factory.blender import studio
 from pose_factory.errors import PoseFactoryError
+from pose_factory.files import whole_folder
+from pose_factory.variation import OFF
 
 ENGINES = {"cycles": "CYCLES", "eevee": "BLENDER_EEVEE_NEXT", "workbench": "BLENDER_WORKBENCH"}
 GPU_BACKENDS = ("OPTIX", "CUDA", "HIP", "METAL")
@@ -28,44 +31,60 @@ TROUBLE = re.compile(
 )
 
 
-def render(view: dict, bounds: dict, frames: list[int], settings: dict, threads: int, folder: Path, log: Path) -> dict:
+def render(
+    view: dict,
+    bounds: dict,
+    frames: list[int],
+    settings: dict,
+    threads: int,
+    folder: Path,
+    log: Path,
+    variation: dict = OFF,
+    background: Path | None = None,
+) -> dict:
     """Render `frames` of the open scene through the camera `view` into PNG files in `folder`, on `threads` CPU threads.
 
     The images appear in `folder` only when all are done. `settings` is the config's `render` section; `log` is the file
     that this process's output goes to, in which an error of Cycles or the GPU, which Blender only prints, is looked
-    for. Returns what render.json holds. Raises PoseFactoryError for such an error, or for an engine or device that is
-    not there.
+    for; `variation` is what was drawn for the view (`pose_factory.variation.draw`), and `background` the picture that
+    it names. Returns what render.json holds. Raises PoseFactoryError for such an error, for an engine or device that is
+    not there, or for a background that cannot be read.
     """
     started = time.perf_counter()
+    picture = backgrounds.read(background, view["width"], view["height"]) if background else None
     scenes.add_camera(view)
+    occluders.add(view["variation"]["occluders"])
     low, high = np.array(bounds["hull"]).min(axis=0), np.array(bounds["hull"]).max(axis=0)
-    studio.build(np.array(bounds["target"]), float(np.linalg.norm(high - low)))
+    studio.build(np.array(bounds["target"]), float(np.linalg.norm(high - low)), variation, picture)
     device = _configure(settings)
+    shutter = variation["motion_blur"]["shutter"]
+    bpy.context.scene.render.use_motion_blur = shutter > 0
+    if shutter:
+        bpy.context.scene.render.motion_blur_shutter = shutter
+        bpy.context.scene.render.motion_blur_position = "CENTER"  # labels are of the frame's own time
     bpy.context.scene.render.threads_mode, bpy.context.scene.render.threads = "FIXED", threads
     print(f"Rendering {len(frames)} frames with {settings['engine']} on {device}.", flush=True)
     scene = bpy.context.scene
-    for stamp in ("date", "filename", "render_time"):  # this machine's paths and clock are nobody's business
+    # With any of these, Cycles writes into each file how long it took, so that the same picture is never the same file.
+    for stamp in ("camera", "date", "filename", "frame", "render_time", "scene", "time"):
         setattr(scene.render, f"use_stamp_{stamp}", False)
-    partial = folder.with_name(f".{folder.name}-partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     ready = time.perf_counter()
-    for done, frame in enumerate(frames, 1):
-        scene.frame_set(frame)
-        path = frame_files.image(partial, frame)
-        scene.render.filepath = str(path)
-        try:
-            bpy.ops.render.render(write_still=True)
-        except RuntimeError as error:
-            raise PoseFactoryError(f"Frame {frame} cannot be rendered: {str(error).strip()}") from error
-        if not path.exists() or not path.read_bytes().endswith(PNG_END):  # Blender does not notice a full disk
-            raise PoseFactoryError(
-                f"Blender could not write all of frame {frame}: is the disk that holds {folder} full?"
-            )
-        print(f"Frame {frame}: {done} of {len(frames)}.", flush=True)
-    _raise_trouble(log)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with whole_folder(folder) as partial:
+        for done, frame in enumerate(frames, 1):
+            scene.frame_set(frame)
+            path = frame_files.image(partial, frame)
+            scene.render.filepath = str(path)
+            try:
+                bpy.ops.render.render(write_still=True)
+            except RuntimeError as error:
+                raise PoseFactoryError(f"Frame {frame} cannot be rendered: {str(error).strip()}") from error
+            if not path.exists() or not path.read_bytes().endswith(PNG_END):  # Blender does not notice a full disk
+                raise PoseFactoryError(
+                    f"Blender could not write all of frame {frame}: is the disk that holds {folder} full?"
+                )
+            noise.add(path, frame, **variation["noise"])
+            print(f"Frame {frame}: {done} of {len(frames)}.", flush=True)
+        _raise_trouble(log)
     return {
         "frames": frames,
         "fps": scene.render.fps / scene.render.fps_base,
@@ -73,10 +92,21 @@ def render(view: dict, bounds: dict, frames: list[int], settings: dict, threads:
         "device": device,
         "samples": settings["samples"],
         "seed": settings["seed"],
+        "variation": _record(variation, background, picture),
         "seconds_setting_up": round(ready - started, 3),
         "seconds_rendering": round(time.perf_counter() - ready, 3),
         "blender": bpy.app.version_string,
     }
+
+
+def _record(variation: dict, background: Path | None, picture: backgrounds.Picture | None) -> dict:
+    """What was drawn and is in the pictures alone (the rest is camera.json's), and what the background's file is."""
+    record = {name: drawn for name, drawn in variation.items() if name not in ("camera", "occluders")}
+    found = {
+        "sha256": hashlib.sha256(background.read_bytes()).hexdigest() if background else None,
+        "exposure": picture.exposure if picture else None,
+    }
+    return {**record, "background": {**record["background"], **found}}
 
 
 def choose_device(wanted: str, available: list[str]) -> str:

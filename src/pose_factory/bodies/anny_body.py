@@ -5,6 +5,7 @@ feet stand on z = 0 below the origin. The rest pose is MakeHuman's: arms half lo
 """
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -21,6 +22,12 @@ LANDMARKS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 ZONES = ("bottom", "top", "shoes", "soles", "hair", "eyes", "iris", "brows", "lips", "mouth")
 # Metres: how thick clothes and hair are, and how far from their border they reach that.
 THICKNESS = {"top": (0.011, 0.014), "bottom": (0.008, 0.012), "shoes": (0.004, 0.015), "hair": (0.012, 0.03)}
+HAIR = {"bald": (0.0, 0.03), "cropped": (0.003, 0.02), "short": THICKNESS["hair"], "full": (0.05, 0.07)}
+CUTS = {"hair_style": tuple(HAIR), "sleeves": ("short", "long"), "legs": ("long", "short")}
+DEFAULT_CUT = {"hair_style": "short", "sleeves": "short", "legs": "long"}
+SPREAD = 15  # times that a shoe's vertices move apart
+# Where they end, as a share of the upper arm, of the forearm and, from the knee up, of the thigh.
+SLEEVES, SHORTS = {"short": 0.62, "long": 0.95}, 0.15
 SIDES = {"left": 1.0, "right": -1.0}
 
 
@@ -55,21 +62,48 @@ class Body:
         return weights @ self.vertices[indices]
 
 
-def build_body(phenotype: dict[str, float] | None = None) -> Body:
-    """The body of a phenotype: gender (0 male, 1 female), age (0 baby, 1/3 child, 2/3 young adult, 1 old), muscle,
-    weight, height and proportions, each 0..1 and 0.5 unless given.
+def build_body(
+    phenotype: Mapping[str, float] | None = None,
+    local: Mapping[str, float] | None = None,
+    cut: Mapping[str, str] | None = None,
+) -> Body:
+    """The dressed body of a phenotype: gender (0 male, 1 female), age (0 baby, 1/3 child, 2/3 young adult, 1 old),
+    muscle, weight, height and proportions, each 0..1 and 0.5 unless given.
 
-    Raises PoseFactoryError for an unknown phenotype or a value outside 0..1. The first call ever on a machine builds
-    anny's cache, which takes about a minute.
+    `local` are changes to one part alone, MakeHuman's, by the names that docs/characters.md lists, each -1..1; `cut` is
+    how hair and clothes are cut, of CUTS. Raises PoseFactoryError for an unknown name or a value outside its range. The
+    first call ever on a machine builds anny's cache, which takes about a minute.
     """
-    return dress(bare_body(phenotype))
+    return dress(bare_body(phenotype, local), cut)
 
 
-def bare_body(phenotype: dict[str, float] | None = None) -> Body:
+def bare_body(phenotype: Mapping[str, float] | None = None, local: Mapping[str, float] | None = None) -> Body:
     """`build_body` without the clothes: anny's own mesh and skin weights."""
-    phenotype = phenotype or {}
+    values, changes = parameters(phenotype, local)
+    return _from_model(_model_for(changes), values, changes)
+
+
+def parameters(
+    phenotype: Mapping[str, float] | None = None, local: Mapping[str, float] | None = None
+) -> tuple[dict[str, float], dict[str, float]]:
+    """What anny itself takes for such a body: all phenotypes, and the local changes by its own names. Raises
+    PoseFactoryError as `build_body` does."""
+    phenotype, local = phenotype or {}, local or {}
     _check(phenotype)
-    return _from_model(_model(), {key: float(phenotype.get(key, DEFAULT_PHENOTYPE)) for key in PHENOTYPES})
+    values = {key: float(phenotype.get(key, DEFAULT_PHENOTYPE)) for key in PHENOTYPES}
+    return values, _changes(_model_for(local), local)
+
+
+def _model_for(local: Mapping[str, float]):
+    """The model that knows local changes is five times as large."""
+    return _model("default" if local else "none")
+
+
+def described_body(anny: Mapping) -> Body:
+    """The dressed body that a character's `anny` in the config describes: its phenotype, its local changes and, of its
+    look, the cut."""
+    look = anny.get("look", {})
+    return build_body(anny.get("phenotype"), anny.get("local"), {key: look[key] for key in CUTS if key in look})
 
 
 def skin(body: Body, rotations: np.ndarray, heads: np.ndarray) -> np.ndarray:
@@ -93,19 +127,41 @@ def _check(phenotype: dict[str, float]) -> None:
             )
 
 
-def dress(body: Body) -> Body:
+def _changes(model, local: Mapping[str, float]) -> dict[str, float]:
+    """Local changes by anny's names, of which one with two sides has two: `l-ear-lobe-incr` and `r-ear-lobe-incr`, each
+    negative for what `ear-lobe-decr-incr` names first."""
+    changes = {}
+    for name, value in local.items():
+        stem, _, more = str(name).rpartition("-")
+        stem = stem.rpartition("-")[0]
+        labels = [f"{side}{stem}-{more}" for side in ("", "l-", "r-")]
+        labels = [label for label in labels if label in model.local_change_labels]
+        if not labels:
+            raise PoseFactoryError(f"Unknown local change {name!r}: docs/characters.md lists the valid ones.")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -1 <= value <= 1:
+            raise PoseFactoryError(f"Local change {name!r} is {value!r}: give a number from -1 to 1.")
+        changes |= dict.fromkeys(labels, float(value))
+    return changes
+
+
+def dress(body: Body, cut: Mapping[str, str] | None = None) -> Body:
     """The body with its clothes and hair given thickness: the skin under them smoothed and moved outwards, the toes
-    hidden in a shoe."""
-    body = replace(body, zones=_zones(body, _segments()))
+    hidden in a shoe. `cut` says how they are cut, of CUTS; DEFAULT_CUT where it does not."""
+    cut = DEFAULT_CUT | dict(cut or {})
+    for key, value in cut.items():
+        if value not in CUTS.get(key, ()):
+            raise PoseFactoryError(f"There is no {key} {value!r}: see docs/characters.md for how clothes are cut.")
+    body = replace(body, zones=_zones(body, _segments(), cut))
     neighbours = _neighbours(body)
     vertices = body.vertices
     for zone, times in {"top": 8, "bottom": 8}.items():
         vertices = _smooth(neighbours, vertices, _ramp(body.zones[zone], 0.02), times)
-    vertices = _smooth(neighbours, _shoes(body, neighbours, vertices), _ramp(body.zones["shoes"], 0.02), 15)
+    vertices = _smooth(neighbours, _shoes(body, neighbours, vertices), _ramp(body.zones["shoes"], 0.02), 4)
     normals = _normals(vertices, body.faces)
-    for zone, (thickness, width) in THICKNESS.items():
+    for zone, (thickness, width) in (THICKNESS | {"hair": HAIR[cut["hair_style"]]}).items():
         vertices = vertices + thickness * _ramp(body.zones[zone], width)[:, None] * normals
     vertices[:, 2] = np.maximum(vertices[:, 2], 0.0)
+    body = replace(body, zones=body.zones | _redrawn(body, vertices))
     return replace(body, vertices=vertices, weights=_shoe_weights(body, vertices))
 
 
@@ -142,7 +198,8 @@ def _normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 def _shoes(body: Body, neighbours: csr_array, vertices: np.ndarray) -> np.ndarray:
     """Turn bare feet into shoes: the toes become the smooth sheet that spans the base of the toes, which has no folds,
-    and the foot is blown up to the convex hull of the bare one, away from a line inside it."""
+    and the foot is blown up to the convex hull of the bare one, away from a line inside it, over and over while its
+    vertices spread evenly: where a toe was they are many, and between two toes few."""
     vertices = vertices.copy()
     for side, sign in SIDES.items():
         ankle, ball = (body.heads[body.bone(f"{side.title()}{part}")] for part in ("Foot", "ToeBase"))
@@ -154,16 +211,28 @@ def _shoes(body: Body, neighbours: csr_array, vertices: np.ndarray) -> np.ndarra
 
         low = 0.4 * ankle[2]
         start, end = np.array([*ankle[:2], low]), np.array([*(0.45 * ankle + 0.55 * ball)[:2], low])
-        points = vertices[shoe]
-        along = np.clip((points - start) @ (end - start) / np.sum((end - start) ** 2), 0, 1)
-        middle = start + along[:, None] * (end - start)
-        rays = points - middle
-        closing = rays @ hull[:, :3].T
-        room = -(middle @ hull[:, :3].T + hull[:, 3])
-        reach = np.divide(room, closing, out=np.full_like(room, np.inf), where=closing > 1e-12).min(axis=1)
-        share = _ramp(body.zones["shoes"][shoe], 0.5 * ankle[2])
-        vertices[shoe] = points + (share * (reach - 1))[:, None] * rays
+        share, around = _ramp(body.zones["shoes"][shoe], 0.5 * ankle[2])[:, None], neighbours[shoe]
+        for _ in range(SPREAD):
+            points = vertices[shoe] + 0.5 * share * (around @ vertices - vertices[shoe])
+            along = np.clip((points - start) @ (end - start) / np.sum((end - start) ** 2), 0, 1)
+            middle = start + along[:, None] * (end - start)
+            rays = points - middle
+            closing = rays @ hull[:, :3].T
+            room = -(middle @ hull[:, :3].T + hull[:, 3])
+            reach = np.divide(room, closing, out=np.full_like(room, np.inf), where=closing > 1e-12).min(axis=1)
+            vertices[shoe] = points + share * (reach - 1)[:, None] * rays
     return vertices
+
+
+def _redrawn(body: Body, vertices: np.ndarray) -> dict[str, np.ndarray]:
+    """The zones whose borders are level, measured where clothes have moved the bare body's vertices to: the soles,
+    which are the lowest part of the shoes, and top and bottom near the waist."""
+    ankle = body.heads[body.bone("LeftFoot")][2]
+    soles = np.where(body.zones["shoes"] > 0, 0.22 * ankle - vertices[:, 2], -1.0)
+    top, bottom = body.zones["top"], body.zones["bottom"]
+    waist = (top == -bottom) & (np.abs(bottom) < 0.03)
+    below = bottom + body.vertices[:, 2] - vertices[:, 2]
+    return {"soles": soles, "top": np.where(waist, -below, top), "bottom": np.where(waist, below, bottom)}
 
 
 def _shoe_weights(body: Body, vertices: np.ndarray) -> np.ndarray:
@@ -179,18 +248,18 @@ def _shoe_weights(body: Body, vertices: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _model():
+def _model(local_changes: str = "none"):
     from anny import Anny
 
     # Warp would compile a kernel for a single forward pass; dense blending needs nothing.
-    return Anny(rig="mixamo", skinning_method="lbs")
+    return Anny(rig="mixamo", skinning_method="lbs", local_changes=local_changes)
 
 
-def _from_model(model, phenotype: dict[str, float]) -> Body:
+def _from_model(model, phenotype: dict[str, float], changes: dict[str, float]) -> Body:
     import torch
 
     with torch.no_grad():
-        rest = model(phenotype_kwargs=phenotype)
+        rest = model(phenotype_kwargs=phenotype, local_changes_kwargs=changes)
     vertices, heads, tails, poses = (
         rest[f"rest_{key}"][0].numpy() for key in ("vertices", "bone_heads", "bone_tails", "bone_poses")
     )
@@ -263,7 +332,7 @@ def _segments() -> dict[str, np.ndarray]:
     return segments
 
 
-def _zones(body: Body, segments: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _zones(body: Body, segments: dict[str, np.ndarray], cut: Mapping[str, str]) -> dict[str, np.ndarray]:
     """What the body wears and where its face is coloured: {zone: (V,) metres inside its border, negative outside}."""
     points = body.vertices
     head_size = body.landmark("head_top")[2] - body.heads[body.bone("Neck")][2]
@@ -276,19 +345,21 @@ def _zones(body: Body, segments: dict[str, np.ndarray]) -> dict[str, np.ndarray]
     collar = _collar(body)
     sleeve = np.full(len(points), np.inf)
     for side, sign in SIDES.items():
-        shoulder, elbow = (body.heads[body.bone(f"{side.title()}{part}")] for part in ("Arm", "ForeArm"))
-        length = np.linalg.norm(elbow - shoulder)
-        along = (points - shoulder) @ (elbow - shoulder) / length
-        sleeve = np.where(arm & (points[:, 0] * sign > 0), 0.62 * length - along, sleeve)
+        names = ("ForeArm", "Hand") if cut["sleeves"] == "long" else ("Arm", "ForeArm")
+        start, end = (body.heads[body.bone(f"{side.title()}{part}")] for part in names)
+        length = np.linalg.norm(end - start)
+        along = (points - start) @ (end - start) / length
+        sleeve = np.where(arm & (points[:, 0] * sign > 0), SLEEVES[cut["sleeves"]] * length - along, sleeve)
     below_waist = waist - points[:, 2]
     above_shoe = points[:, 2] - ankle * 1.05
+    hip, knee = (body.heads[body.bone(f"Left{part}")][2] for part in ("UpLeg", "Leg"))
+    above_hem = above_shoe if cut["legs"] == "long" else points[:, 2] - (knee + SHORTS * (hip - knee))
 
     return {
         "top": np.where(arm, sleeve, np.minimum(-below_waist, collar)),
-        "bottom": np.where(arm, -1.0, np.minimum(below_waist, above_shoe)),
+        "bottom": np.where(arm, -1.0, np.minimum(below_waist, above_hem)),
         "shoes": np.where(arm, -1.0, -above_shoe),
-        "soles": np.where(arm, -1.0, 0.22 * ankle - points[:, 2]),
-        "hair": np.where(head & segments["head"], _hair(body, head_size), -1.0),
+        "hair": np.where(head & segments["head"] & (cut["hair_style"] != "bald"), _hair(body, head_size), -1.0),
         "brows": np.where(segments["head"], _brows(body, head_size), -1.0),
         "lips": _lips(points, segments, head_size),
         "mouth": np.where(segments["mouth"] & ~segments["head"], 1.0, -1.0),

@@ -4,7 +4,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -36,6 +36,8 @@ class FittedBody:
     """(N, 3) metres, camera axes: the root bone's head, for the focal length of tracking.camera."""
     phenotype: np.ndarray
     """(6,) 0 to 1, in the order of PHENOTYPES."""
+    local: Mapping[str, float] = field(default_factory=dict)
+    """Anny's local changes, which no fit finds: a body that was made here may have them."""
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -48,7 +50,7 @@ class FittedBody:
     @property
     def body(self) -> Body:
         """The body in its rest pose, in Blender's world axes. Not to be changed: it is kept for the next call."""
-        return _rest(tuple(float(value) for value in self.phenotype))
+        return _rest(tuple(float(value) for value in self.phenotype), tuple(self.local.items()))
 
     def bones(self) -> tuple[np.ndarray, np.ndarray]:
         """Each bone's turn from the rest pose's axes into the camera's (N, B, 3, 3) and its head (N, B, 3), camera
@@ -91,8 +93,8 @@ def joint_bones() -> dict[str, str]:
 
 
 @lru_cache(maxsize=8)
-def _rest(phenotype: tuple[float, ...]) -> Body:
-    return bare_body(dict(zip(PHENOTYPES, phenotype, strict=True)))
+def _rest(phenotype: tuple[float, ...], local: tuple[tuple[str, float], ...]) -> Body:
+    return bare_body(dict(zip(PHENOTYPES, phenotype, strict=True)), dict(local))
 
 
 def write_bodies(path: str | Path, bodies: Mapping[int, FittedBody], fps: float) -> None:

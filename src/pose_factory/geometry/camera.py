@@ -24,8 +24,9 @@ class Camera:
     height: int
 
     @classmethod
-    def look_at(cls, position, target, focal_px: float, width: int, height: int) -> "Camera":
-        """A camera at `position` (3,) looking at `target` (3,), metres in the world, with its top towards +Z.
+    def look_at(cls, position, target, focal_px: float, width: int, height: int, roll: float = 0.0) -> "Camera":
+        """A camera at `position` (3,) looking at `target` (3,), metres in the world, with its top towards +Z, or turned
+        from there by `roll` degrees clockwise as it sees it, so that the world leans to the left.
 
         Raises ValueError when the view is straight up or down: the roll is then undefined.
         """
@@ -35,7 +36,11 @@ class Camera:
         if np.linalg.norm(right) < 1e-9:
             raise ValueError("a camera looking straight up or down has no defined roll")
         right /= np.linalg.norm(right)
-        rotation = np.stack([right, np.cross(forward, right), forward])
+        down = np.cross(forward, right)
+        if roll:
+            cos, sin = np.cos(np.radians(roll)), np.sin(np.radians(roll))
+            right, down = cos * right + sin * down, cos * down - sin * right
+        rotation = np.stack([right, down, forward])
         intrinsics = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1.0]])
         return cls(intrinsics, rotation, -rotation @ position, width, height)
 
@@ -61,6 +66,12 @@ class Camera:
         with np.errstate(divide="ignore", invalid="ignore"):
             pixels = (local @ self.K.T)[..., :2] / np.where(depth > 0, depth, np.nan)[..., None]
         return pixels, depth
+
+    def unproject(self, pixels, depth) -> np.ndarray:
+        """The world points (..., 3), metres, at pixels (..., 2) and depths (...), z in camera axes."""
+        pixels = np.asarray(pixels, float)
+        rays = np.concatenate([pixels, np.ones_like(pixels[..., :1])], axis=-1) @ np.linalg.inv(self.K).T
+        return (rays * np.asarray(depth)[..., None] - self.t) @ self.R
 
     def inside(self, pixels) -> np.ndarray:
         """Whether pixels (..., 2) fall inside the image; NaN does not."""

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from pose_factory.errors import PoseFactoryError
+from pose_factory.geometry import occlusion
 from pose_factory.geometry.camera import PIXEL_CONVENTION, Camera
+from pose_factory.variation import OFF
 
 RING_AZIMUTHS = tuple(range(0, 360, 45))
 """The eight azimuths, degrees, whose common distance a ring of cameras shares, whichever of them the config names."""
@@ -48,48 +50,75 @@ def direction(azimuth: float, elevation: float) -> np.ndarray:
 
 
 def required_distance(
-    points: np.ndarray, target: np.ndarray, azimuth: float, elevation: float, half_extent: tuple[float, float]
+    points: np.ndarray,
+    target: np.ndarray,
+    azimuth: float,
+    elevation: float,
+    half_extent: tuple[float, float],
+    roll: float = 0.0,
 ) -> float:
     """Least distance, metres, from `target` (3,) at which a camera sees all `points` (N, 3) within its margins.
 
-    `half_extent` is (1 - margin) * tan(fov / 2) for the horizontal and the vertical image axis.
+    Angles are in degrees; `half_extent` is (1 - margin) * tan(fov / 2) for the horizontal and the vertical image axis.
     """
-    view = Camera.look_at(np.asarray(target) + direction(azimuth, elevation), target, 1.0, 2, 2)
+    view = Camera.look_at(np.asarray(target) + direction(azimuth, elevation), target, 1.0, 2, 2, roll)
     x, y, z = ((np.asarray(points) - target) @ view.R.T).T
     return float(max((-z + np.abs(x) / half_extent[0]).max(), (-z + np.abs(y) / half_extent[1]).max()))
 
 
-def frame_view(bounds: dict, angle: dict) -> dict:
-    """The camera of one view, as `camera.json` holds it.
+def frame_view(bounds: dict, angle: dict, variation: dict = OFF) -> dict:
+    """The camera of one view and what stands before it, as `camera.json` holds it.
 
     `bounds` is the content of bounds.json (`hull`, `target`), `angle` one camera angle of the config (azimuth and
-    elevation in degrees, focal_length and sensor_width in mm, resolution in pixels, margin, framing). With framing
-    "ring" every camera that differs in azimuth only stands at the distance that the worst of RING_AZIMUTHS needs (or
-    further, where an azimuth between them would crop); with "each" every camera stands as near as it can.
+    elevation in degrees, focal_length and sensor_width in mm, resolution in pixels, margin, framing), `variation` what
+    was drawn for the view (`pose_factory.variation.draw`: `camera` and `occluders`). With framing "ring" every camera
+    that differs in azimuth only stands at the distance that the worst of RING_AZIMUTHS needs (or further, where an
+    azimuth between them would crop); with "each" every camera stands as near as it can. A drawn distance is a multiple
+    of that, which all else that is drawn is part of: from 1 on, nobody is cropped.
     """
+    change = variation["camera"]
     points, target = np.array(bounds["hull"]), np.array(bounds["target"])
+    azimuth, elevation = angle["azimuth"] + change["azimuth"], angle["elevation"] + change["elevation"]
     width, height = angle["resolution"]
-    focal_px = angle["focal_length"] / angle["sensor_width"] * width
+    focal_length = angle["focal_length"] * change["focal_length"]
+    focal_px = focal_length / angle["sensor_width"] * width
     half_extent = tuple((1 - angle["margin"]) * size / 2 / focal_px for size in (width, height))
-    azimuths = {angle["azimuth"], *(RING_AZIMUTHS if angle["framing"] == "ring" else ())}
-    distance = max(
-        required_distance(points, target, azimuth, angle["elevation"], half_extent) for azimuth in sorted(azimuths)
+    azimuths = {azimuth, *(RING_AZIMUTHS if angle["framing"] == "ring" else ())}
+    targets = {around: _aim(points, target, around, elevation, change) for around in sorted(azimuths)}
+    distance = change["distance"] * max(
+        required_distance(points, aim, around, elevation, half_extent, change["roll"])
+        for around, aim in targets.items()
     )
-    position = target + distance * direction(angle["azimuth"], angle["elevation"])
-    camera = Camera.look_at(position, target, focal_px, width, height)
+    target = targets[azimuth]
+    position = target + distance * direction(azimuth, elevation)
+    camera = Camera.look_at(position, target, focal_px, width, height, change["roll"])
     return {
         "width": width,
         "height": height,
         "K": camera.K.tolist(),
         "R": camera.R.tolist(),
         "t": camera.t.tolist(),
-        "azimuth": angle["azimuth"],
-        "elevation": angle["elevation"],
+        "azimuth": azimuth,
+        "elevation": elevation,
         "distance": distance,
         "target": target.tolist(),
-        "focal_length_mm": angle["focal_length"],
+        "focal_length_mm": focal_length,
         "sensor_width_mm": angle["sensor_width"],
         "margin": angle["margin"],
+        "variation": {
+            "camera": change,
+            "occluders": occlusion.place(variation["occluders"], points, camera),
+        },
         "pixel_convention": PIXEL_CONVENTION,
         "world_convention": "metres, right-handed, Z up, character facing -Y; x_camera = R @ x_world + t",
     }
+
+
+def _aim(points: np.ndarray, target: np.ndarray, azimuth: float, elevation: float, change: dict) -> np.ndarray:
+    """The point (3,) that a camera at `azimuth` looks at: `target`, shifted in its image plane."""
+    right, up = change["shift"]
+    if not right and not up:
+        return target
+    size = np.ptp(points, axis=0).max()
+    axes = Camera.look_at(target + direction(azimuth, elevation), target, 1.0, 2, 2, change["roll"]).R
+    return target + size * (right * axes[0] - up * axes[1])

@@ -49,9 +49,10 @@ def bone_distances() -> np.ndarray:
 def visible(gap: np.ndarray, surface_joint: np.ndarray, flesh: np.ndarray) -> np.ndarray:
     """Whether each joint is seen (bool, same shape as `gap`).
 
-    gap (..., J): metres between joint and first surface on its ray from the camera, NaN where the ray met none.
-    surface_joint (..., J): index of the canonical joint whose limb that surface is, -1 where it belongs to none (a
-    prop). flesh (J,): metres, from `flesh_thickness`.
+    gap (..., J): metres between joint and first surface on its ray from the camera, NaN where the ray met none,
+    infinite where that is another person's or a thing's.
+    surface_joint (..., J): index of the canonical joint whose limb that surface is, -1 where it belongs to none.
+    flesh (J,): metres, from `flesh_thickness`.
     """
     near = np.nan_to_num(gap, nan=0.0) <= np.maximum(FLESH_SLACK * flesh, LEAST_FLESH)
     joints = np.arange(len(JOINTS))

@@ -16,26 +16,37 @@ from pose_factory.skeleton import JOINTS
 
 REQUIRED: list[str] = [name for name in JOINTS if re.search("shoulder|elbow|wrist|hip|knee|ankle|pelvis|neck", name)]
 ENDS = ("head", "tail")
+FINGERS = ("thumb", "index", "middle", "ring", "pinky")
+LIMBS = {"upper_arm": "shoulder", "forearm": "elbow", "hand": "wrist", "thigh": "hip", "shin": "knee", "foot": "ankle"}
+"""The parts of a limb, and the joint that each begins at."""
+CHAINS = ("pelvis", "trunk", "neck", "head") + tuple(
+    f"{side}_{part}" for side in ("left", "right") for part in ("collar", *LIMBS, "toes", *FINGERS)
+)
+"""The parts of a body that bones turn."""
 
 Bone = tuple[str, str]  # bone name, and its end where the joint lies
 
 
 @dataclass(frozen=True)
 class Rig:
-    """A rig family: for each joint it has, the bones that may carry it, best first."""
+    """A rig family: for each joint it has, the bones that may carry it, best first; for the parts of the body that have
+    other bones than the one at their joint, all of them, from the pelvis outwards."""
 
     name: str
     about: str
     joints: Mapping[str, Sequence[Bone]]
+    chains: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
 class RigMatch:
-    """A rig found in an armature: `joints` names the armature's own bones; `prefix` is their common prefix."""
+    """A rig found in an armature: `joints` and `chains` name the armature's own bones; `prefix` is their common prefix.
+    A part (one of CHAINS) without a bone is not in `chains`; the last bone of one is turned as the whole part is."""
 
     rig: str
     prefix: str
     joints: Mapping[str, Bone]
+    chains: Mapping[str, Sequence[str]]
 
 
 def detect(bone_names: Sequence[str], tails_trusted: bool = False) -> RigMatch:
@@ -79,12 +90,14 @@ def load(path: Path) -> Rig:
     try:
         data = read_json(path)
         joints = {joint: [(bone["bone"], bone["end"]) for bone in bones] for joint, bones in data["joints"].items()}
-        rig = Rig(data["name"], data["about"], joints)
+        chains = {part: [str(bone) for bone in bones] for part, bones in data.get("chains", {}).items()}
+        rig = Rig(data["name"], data["about"], joints, chains)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PoseFactoryError(f"Rig map {path} does not have the form told in docs/rigs.md ({error!r}).") from error
     faults = [
         *(f"{joint} is not a canonical joint" for joint in joints if joint not in JOINTS),
         *(f"{joint} is required" for joint in REQUIRED if not joints.get(joint)),
+        *(f"{part} is not a part of a body" for part in chains if part not in CHAINS),
         *(f"{bone} has no end {end!r}" for bones in joints.values() for bone, end in bones if end not in ENDS),
     ]
     if rig.name != path.stem:
@@ -121,7 +134,26 @@ def _matches(rig: Rig, bones: Mapping[str, str], tails_trusted: bool) -> Iterato
                 if actual is not None and (end == "head" or tails_trusted):
                     joints[joint] = (actual, end)
                     break
-        yield RigMatch(rig.name, joints[next(j for j in REQUIRED if j in joints)][0][: len(prefix)], joints)
+        chains = {part: [bone] for part, bone in _parts_at_joints(joints)}
+        for part, names in rig.chains.items():
+            if actual := [bones[prefix + _plain(name)] for name in names if prefix + _plain(name) in bones]:
+                chains[part] = actual
+        yield RigMatch(rig.name, joints[next(j for j in REQUIRED if j in joints)][0][: len(prefix)], joints, chains)
+
+
+def _parts_at_joints(joints: Mapping[str, Bone]) -> Iterator[tuple[str, str]]:
+    """The parts that begin at one of these joints, each with the bone whose head the joint is."""
+    limbs = {f"{side}_{part}": f"{side}_{joint}" for part, joint in LIMBS.items() for side in ("left", "right")}
+    others = {
+        "pelvis": "pelvis",
+        "trunk": "spine",
+        "neck": "neck",
+        "left_toes": "left_foot",
+        "right_toes": "right_foot",
+    }
+    for part, joint in (limbs | others).items():
+        if joints.get(joint, ("", ""))[1] == "head":
+            yield part, joints[joint][0]
 
 
 def _lacking(match: RigMatch) -> list[str]:

@@ -14,13 +14,15 @@ BESIDE = ("logs", "benchmarks")
 
 def files_of(results: Path, folders: Iterable[str], outputs: Iterable[Path]) -> list[str]:
     """What is to be copied, as paths from `results`: the files right in the `folders`, the logs and benchmarks there,
-    and the `outputs`, folders with all that they hold. What the copying itself writes is left out.
+    and the `outputs`, folders with all that they hold. What the copying itself writes is left out, and what is not
+    finished.
     """
     found = [path for folder in folders for name in ("", *BESIDE) for path in (results / folder / name).glob("*")]
+    found = [path for path in found if not path.name.startswith("sync")]
     for output in outputs:
         found += output.rglob("*") if output.is_dir() else [output]
     names = {path.relative_to(results).as_posix() for path in found if path.is_file()}
-    return sorted(name for name in names if not Path(name).name.startswith((".", "sync")))
+    return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
 
 
 def push(address: str, results: Path, files: Iterable[str], progress: Progress) -> dict:

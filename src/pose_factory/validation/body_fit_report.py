@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.transform import Rotation
 
-from pose_factory.bodies.anny_body import DEFAULT_PHENOTYPE, PHENOTYPES, build_body
-from pose_factory.bodies.motion import animate
+from pose_factory.bodies.anny_body import DEFAULT_PHENOTYPE, PHENOTYPES
 from pose_factory.errors import PoseFactoryError
+from pose_factory.export.recording import Recording
 from pose_factory.files import json_safe
 from pose_factory.fitting.fitted import FittedBody, joint_bones
 from pose_factory.geometry.camera import Camera
 from pose_factory.geometry.joint_angles import joint_angles
+from pose_factory.geometry.kinematics import local_turns
 from pose_factory.skeleton import EDGES, INDEX, JOINTS
 from pose_factory.tracking.people import DETECTED
 from pose_factory.validation import metrics
@@ -180,18 +180,17 @@ def vertex_errors(body: FittedBody, true_body: FittedBody, frames) -> tuple[np.n
     return plain, aligned
 
 
-def true_body(anny: Mapping, ground_truth: pd.DataFrame, camera: Camera) -> FittedBody:
-    """The body of a rendered Anny character (its `anny` in the config, defaults filled in) in the frames that the table
-    ground_truth labels, which has nobody else, in the axes of `camera`.
+def true_body(
+    anny: Mapping, recording: Recording, first: int, ground_truth: pd.DataFrame, camera: Camera
+) -> FittedBody:
+    """The body of a rendered Anny character (its `anny` in the config, its motion as recorded from frame `first` on) in
+    the frames that the table ground_truth labels, which has nobody else, in the axes of `camera`.
 
     Clothes are no part of it, as they are of no fitted body. Its translation is what `camera` sees, and not for the
     focal length that trackers assume. Raises PoseFactoryError where the labels are another body's.
     """
-    body = build_body(anny["phenotype"])  # the feet of the dressed body are what the motion puts on the floor
-    motion = animate(anny["motion"], body, anny["frames"], anny["fps"])
     frames = np.unique(ground_truth.frame)
-    turns = Rotation.from_quat(motion.rotations[frames - 1][..., [1, 2, 3, 0]].reshape(-1, 4)).as_matrix()
-    rotations = body.orientations @ turns.reshape(len(frames), -1, 3, 3) @ body.orientations.swapaxes(-1, -2)
+    rotations = local_turns(recording.turns[frames - first].astype(float), recording.parents)
     rotations[:, 0] = camera.R @ rotations[:, 0]
     labels = _labels(ground_truth, camera)
     true = FittedBody(
@@ -200,6 +199,7 @@ def true_body(anny: Mapping, ground_truth: pd.DataFrame, camera: Camera) -> Fitt
         rotations=rotations,
         translation=labels[:, INDEX["pelvis"]],
         phenotype=np.array([anny["phenotype"].get(name, DEFAULT_PHENOTYPE) for name in PHENOTYPES], float),
+        local=anny.get("local", {}),
     )
     bones = [INDEX[joint] for joint in joint_bones()]  # hair is above the top of the head
     apart = np.linalg.norm(true.joints() - labels, axis=-1)[:, bones].max()

@@ -114,20 +114,21 @@ def validate_view(
     return json_safe(validation), joints
 
 
-def summarise(validations: Iterable[tuple[str, str, dict]], rig_biases: Mapping[str, dict]) -> pd.DataFrame:
-    """One row per (character, camera angle, content of validation.json) with the headline metrics.
+def summarise(validations: Iterable[tuple[str, str, float, dict]], rig_biases: Mapping[str, dict]) -> pd.DataFrame:
+    """One row per (character, camera angle, the angle's azimuth, content of validation.json) with the headline metrics.
 
+    The azimuth is the config's, in degrees, without what was drawn for the view, so that views of one angle share it.
     Metrics are as labelled; those ending in `_without_rig_bias` are of `rig_biases` {character: content of
     rig_bias.json}. None becomes NaN.
     """
     columns = ["character", "camera_angle", "azimuth", "frames", "people", "tracks", "switches"]
     scores = [*AT_LEAST, *AT_MOST, *JITTER, *(f"{name}_without_rig_bias" for name in COMPARED)]
     rows = []
-    for character, camera_angle, validation in validations:
+    for character, camera_angle, azimuth, validation in validations:
         moved = rig_biases[character]["without_rig_bias"][camera_angle]
         compared = {f"{name}_without_rig_bias": moved[name] for name in COMPARED}
         named = {"character": character, "camera_angle": camera_angle, "failures": "; ".join(validation["failures"])}
-        named["people"] = len(validation["people"])
+        named |= {"azimuth": azimuth % 360.0, "people": len(validation["people"])}
         parts = [validation[part] for part in ("as_labelled", "identity", "coherence")]
         rows.append({**validation, **parts[0], **parts[1], **parts[2], **compared, **named})
     table = pd.DataFrame(rows, columns=[*columns, *scores, "passed", "failures"])

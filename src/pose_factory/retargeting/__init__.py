@@ -1,0 +1,1 @@
+"""Motions of other skeletons, from files, put onto bodies of ours."""
