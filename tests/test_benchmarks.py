@@ -70,7 +70,7 @@ def test_start_up_runs_only_a_scripts_imports():
 
 def test_planning_counts_every_job_and_is_compared_with_as_many():
     jobs, ours, bare = planning.measure(2, 3)
-    of_character = ["prepare", "bounds", "check_ground_truth", "rig_bias", "fuse", "contact_sheet"]
+    of_character = ["prepare", "bounds", "record_motion", "check_ground_truth", "rig_bias", "fuse", "contact_sheet"]
     of_view = ["camera", "render", "ground_truth", "track", "validate", "overlay", "fit_body", "validate_body"]
     assert jobs == 2 * (len(of_character) + 3 * len(of_view)) + len(["summarise", "all"])
     assert ours > 0 and bare > 0
