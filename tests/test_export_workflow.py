@@ -24,7 +24,8 @@ SHARES = {"train": 0.5, "val": 0.5, "test": 0.0}
 SEED = next(
     seed for seed in range(100) if [split_of(name, seed, SHARES) for name in ("doll", "xbot")] == ["train", "val"]
 )
-SETTINGS = {"formats": ["coco", "yolo", "webdataset", "arrays"], "shares": SHARES, "seed": SEED, "shard_size": 3}
+SETTINGS = {"formats": ["coco", "yolo", "webdataset", "arrays"], "motions": []}
+SETTINGS |= {"shares": SHARES, "seed": SEED, "shard_size": 3}
 SPLIT = {"doll": "train", "xbot": "val"}
 OTHER_SEED = next(seed for seed in range(100) if split_of("doll", seed, SHARES) == "val")
 ANGLES = ("front", "left")

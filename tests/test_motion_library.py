@@ -29,6 +29,7 @@ SCORES = library.scores()
 SHAKY = {
     **{("burpee", who): "a foot comes down too suddenly" for who in ("heavy", "thin")},
     **{("faint", who): "a foot comes down too suddenly" for who in ("heavy", "old")},
+    ("stand_up", "child"): "a forearm is 36 mm inside a leg",
     ("burpee", "old"): "planted toes slide 7 mm",
     ("mountain_climber", "thin"): "a foot comes down too suddenly",
     ("fall_backward", "old"): "a foot comes down too suddenly",
