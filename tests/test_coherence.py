@@ -5,7 +5,7 @@ import pytest
 from motions import NAMES, centred, motion, track
 from scipy.spatial.transform import Rotation
 
-from pose_factory.bodies.motion import MOTIONS
+from pose_factory.bodies.motion import STANDING
 from pose_factory.tracking.coherence import acceleration, breaks, jitter
 
 FPS = 30
@@ -29,7 +29,7 @@ def test_derivatives_do_not_reach_over_gaps():
     assert np.isnan(jitter(joints[3:7], frames[3:7], FPS))
 
 
-@pytest.mark.parametrize("name", MOTIONS)
+@pytest.mark.parametrize("name", STANDING)
 @pytest.mark.parametrize("fps", [24, 30])
 def test_real_motion_does_not_break(name, fps):
     for noise in (0, 0.01):

@@ -7,7 +7,7 @@ import pytest
 from motions import NAMES, SIZE, assemble, centred, motion, track
 from scipy.spatial.transform import Rotation
 
-from pose_factory.bodies.motion import MOTIONS
+from pose_factory.bodies.motion import STANDING
 from pose_factory.errors import PoseFactoryError
 from pose_factory.tracking import people
 from pose_factory.tracking.camera import project
@@ -31,7 +31,7 @@ def seen_by_length(name, length, noise):
 def errors(length, noise):
     """Mean errors (2 ways, 3 methods) in metres over all motions: interpolated and predicted; ours, hold, linear."""
     found = []
-    for name in MOTIONS:
+    for name in STANDING:
         truth = centred(motion(name, fps=24 if length % 2 else 30))
         for everything, hidden, rows in seen_by_length(name, length, noise):
             first, last, seen = hidden[0] - 1, hidden[-1] + 1, everything.joints

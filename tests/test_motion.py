@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from pose_factory.bodies.anny_body import SIDES, build_body, skin
-from pose_factory.bodies.motion import MOTIONS, animate, forward_kinematics
+from pose_factory.bodies.motion import STANDING, animate, forward_kinematics
 from pose_factory.errors import PoseFactoryError
 
 PHENOTYPES = {"child": {"age": 0.3}, "heavy": {"age": 0.8, "weight": 1.0, "gender": 0.1, "muscle": 0.2}}
@@ -17,7 +17,7 @@ def body(request):
     return build_body(PHENOTYPES[request.param])
 
 
-@pytest.fixture(scope="module", params=MOTIONS)
+@pytest.fixture(scope="module", params=STANDING)
 def posed(request, body):
     motion = animate(request.param, body, FRAMES, FPS)
     rotations, heads = forward_kinematics(body, motion)
@@ -134,7 +134,7 @@ def test_arms_swing_against_the_legs(body):
         assert np.corrcoef(ankle, wrist)[0, 1] < -0.8
 
 
-@pytest.mark.parametrize("name", MOTIONS)
+@pytest.mark.parametrize("name", STANDING)
 def test_a_clip_of_whole_cycles_loops(body, name):
     """The step from the last frame to the first is no bigger than the steps inside."""
     motion = animate(name, body, 48, 24)
@@ -143,7 +143,7 @@ def test_a_clip_of_whole_cycles_loops(body, name):
 
 
 def test_a_single_frame_can_be_posed(body):
-    for name in MOTIONS:
+    for name in STANDING:
         assert np.isfinite(animate(name, body, 1, 24).rotations).all()
 
 

@@ -5,7 +5,7 @@ import pytest
 from synthetic_person import rest_pose
 
 from pose_factory.bodies.anny_body import bare_body
-from pose_factory.bodies.motion import MOTIONS, animate, forward_kinematics
+from pose_factory.bodies.motion import STANDING, animate, forward_kinematics
 from pose_factory.geometry.playback import find_cycle, heading, on_floor, play, root_path
 from pose_factory.rigs import detect
 from pose_factory.skeleton import INDEX, JOINTS
@@ -59,7 +59,7 @@ def test_a_person_who_has_turned_does_not_start_over():
     assert cycle_of(joints @ turn.reshape(24, 3, 3).transpose(0, 2, 1)) is None
 
 
-@pytest.mark.parametrize("name", MOTIONS)
+@pytest.mark.parametrize("name", STANDING)
 def test_the_motions_of_anny_bodies_start_over(name):
     body = bare_body({})
     frames = {"walk": 24, "wave": 24, "squat": 48, "dance": 48}[name]

@@ -8,7 +8,7 @@ from motions import SIZE, assemble, centred, motion, track
 from scipy.signal import savgol_filter
 from scipy.spatial.transform import Rotation
 
-from pose_factory.bodies.motion import MOTIONS
+from pose_factory.bodies.motion import STANDING
 from pose_factory.errors import PoseFactoryError
 from pose_factory.tracking import camera, people
 from pose_factory.tracking.coherence import jitter
@@ -28,7 +28,7 @@ def error(seen, joints):
     return np.linalg.norm(seen.joints - centred(joints), axis=-1).mean()
 
 
-@pytest.mark.parametrize("name", MOTIONS)
+@pytest.mark.parametrize("name", STANDING)
 @pytest.mark.parametrize("settings", [CENTRED, CAUSAL], ids=lambda settings: settings["filter"])
 def test_noise_shrinks_and_motion_does_not(name, settings):
     joints = motion(name)
@@ -43,7 +43,7 @@ def test_noise_shrinks_and_motion_does_not(name, settings):
 
 
 def test_exact_motion_is_hardly_changed_by_the_centred_filter():
-    for name in MOTIONS:
+    for name in STANDING:
         assert error(smoothed(track(motion(name)), CENTRED), motion(name)) < 0.0008
 
 

@@ -78,8 +78,8 @@ RECORDING = {
 }
 BODY_PARAMETERS = {
     "schema": "body_parameters/1",
-    "body": 'anny.Anny(rig="mixamo", skinning_method="lbs"), without clothes',
-    "units": {"translation": "m", "rotations": "rotation matrices", "phenotype": "0..1"},
+    "body": 'anny.Anny(rig="mixamo", skinning_method="lbs", local_changes="default"), without clothes',
+    "units": {"translation": "m", "rotations": "rotation matrices", "phenotype": "0..1", "local_changes": "-1..1"},
     "frames_of_reference": {
         "rotations": "each bone's turn away from the rest pose, in the rest pose's axes (Z up, facing -Y) as its parent"
         " has turned them; the root's turns those axes into the world's",

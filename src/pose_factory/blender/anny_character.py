@@ -34,7 +34,7 @@ def build(spec: dict) -> None:
     """Build the character `spec` describes in an empty scene: an armature "Armature", a mesh "Body" skinned to it, and
     one action with a key on every frame from 1 on; set the scene's frame rate and range.
 
-    spec: phenotype, local (see anny_body), motion (see motion.MOTIONS, or {file, action} whose motion it takes over),
+    spec: phenotype, local (see anny_body), motion (of motion.names(), or {file, action} whose motion it takes over),
     frames, fps (None: FRAMES and FPS, or as the file has it), look; all optional. look: skin, hair, top, bottom, shoes
     (sRGB as "#rrggbb"; the last three also {pattern, colours, size}, see cloth.lay) and the cut, of anny_body.CUTS.
     body["landmarks"] is a JSON string {joint: {"vertices": [...], "weights": [...]}}. Raises

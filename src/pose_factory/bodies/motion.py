@@ -5,15 +5,15 @@ import difflib
 from pose_factory.bodies import library, performing
 from pose_factory.bodies.anny_body import Body
 from pose_factory.bodies.kinematics import Motion, continuous, forward_kinematics
-from pose_factory.bodies.standing import STANDING as MOTIONS
+from pose_factory.bodies.standing import STANDING
 from pose_factory.errors import PoseFactoryError
 
-__all__ = ["MOTIONS", "Motion", "animate", "continuous", "forward_kinematics", "names"]
+__all__ = ["STANDING", "Motion", "animate", "continuous", "forward_kinematics", "names"]
 
 
 def names() -> list[str]:
     """All motions there are."""
-    return [*MOTIONS, *library.scores()]
+    return [*STANDING, *library.scores()]
 
 
 def animate(name: str, body: Body, frames: int, fps: float) -> Motion:
@@ -30,6 +30,6 @@ def animate(name: str, body: Body, frames: int, fps: float) -> Motion:
         raise PoseFactoryError(f"Unknown motion {name!r}: {hint}")
     if frames < 1 or fps <= 0:
         raise PoseFactoryError(f"Motion {name!r} has {frames} frames at {fps} fps: both must be positive.")
-    if name in MOTIONS:
-        return MOTIONS[name](body, frames, fps)
+    if name in STANDING:
+        return STANDING[name](body, frames, fps)
     return performing.perform(library.scores()[name], body, frames, fps)

@@ -158,7 +158,7 @@ def _motion(seed: int, number: int, baby: bool) -> str:
 def babies_motions() -> list[str]:
     """Those that ask for neither strength nor balance, and legs that are long enough."""
     calm = [name for name, score in library.scores().items() if score.family in CALM]
-    return [name for name in motion.names() if name in calm or name in motion.MOTIONS]
+    return [name for name in motion.names() if name in calm or name in motion.STANDING]
 
 
 def _cloth(rng: np.random.Generator, patterned: float) -> str | dict:
