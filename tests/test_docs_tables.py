@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_person as person
+from angles import angle
 from characters import build_humanoid, write_blend
 from fitted import dancer, seen
 from s3 import serve
@@ -43,15 +44,7 @@ from pose_factory.variation import draw
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "tables.md").read_text()
-ANGLE = {
-    "azimuth": 0.0,
-    "elevation": 5.0,
-    "focal_length": 50.0,
-    "sensor_width": 36.0,
-    "margin": 0.1,
-    "resolution": [64, 48],
-    "framing": "each",
-}
+ANGLE = angle(resolution=[64, 48])
 RENDER = {"engine": "cycles", "device": "cpu", "samples": 1, "denoise": False, "seed": 0}
 PLACEHOLDERS = {
     "{joint}": JOINTS,

@@ -4,6 +4,7 @@ vertex."""
 import bpy
 import numpy as np
 import pytest
+from angles import angle
 from bpy_extras.object_utils import world_to_camera_view
 from characters import make
 from mathutils import Vector
@@ -15,15 +16,7 @@ from pose_factory.errors import PoseFactoryError
 from pose_factory.geometry.camera import Camera
 from pose_factory.geometry.framing import RING_AZIMUTHS, direction, frame_view, required_distance, swept_hull
 
-ANGLE = {
-    "azimuth": 0.0,
-    "elevation": 5.0,
-    "focal_length": 50.0,
-    "sensor_width": 36.0,
-    "margin": 0.1,
-    "resolution": [512, 512],
-    "framing": "ring",
-}
+ANGLE = angle(resolution=[512, 512], framing="ring")
 
 
 def bounds_of(points: np.ndarray) -> dict:

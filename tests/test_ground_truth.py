@@ -4,6 +4,7 @@ unnoticed."""
 import bpy
 import numpy as np
 import pytest
+from angles import angle
 from characters import make
 from mathutils import Vector
 
@@ -18,14 +19,7 @@ from pose_factory.skeleton import INDEX, JOINTS
 from pose_factory.validation.ground_truth_check import check_character
 from pose_factory.validation.view_check import check_view
 
-ANGLE = {
-    "elevation": 5.0,
-    "focal_length": 50.0,
-    "sensor_width": 36.0,
-    "margin": 0.1,
-    "resolution": [320, 240],
-    "framing": "ring",
-}
+ANGLE = angle(framing="ring")
 LIMITS = (0.01, 0.95)  # px, fraction inside the silhouette
 
 

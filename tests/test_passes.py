@@ -13,6 +13,7 @@ import bpy
 import numpy as np
 import OpenEXR
 import pytest
+from angles import angle
 from characters import make, write
 from mathutils import Vector
 
@@ -30,15 +31,7 @@ from pose_factory.validation.passes_check import angles, judge
 from workflow import Workflow, jobs
 
 ALL = list(passes.PASSES)
-ANGLE = {
-    "azimuth": 0.0,
-    "elevation": 5.0,
-    "focal_length": 50.0,
-    "sensor_width": 36.0,
-    "margin": 0.1,
-    "resolution": [96, 112],
-    "framing": "each",
-}
+ANGLE = angle(resolution=[96, 112])
 LIMITS = load({"characters": {"ada": {"anny": {}}}}, Path())["validation"]["passes"]
 FLOW = {"flow_carried", "flow_hidden", "flow_lost"}
 STEP = {name: stored.step for name, stored in passes.PASSES.items()}

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from angles import angle
 from characters import make
 
 from pose_factory.blender import bounds, render, scene
@@ -12,14 +13,7 @@ from pose_factory.frames import image
 from pose_factory.geometry.camera import Camera
 from pose_factory.geometry.framing import frame_view
 
-ANGLE = {
-    "azimuth": 30.0,
-    "elevation": 5.0,
-    "focal_length": 50.0,
-    "sensor_width": 36.0,
-    "margin": 0.1,
-    "framing": "ring",
-}
+ANGLE = angle(azimuth=30.0, framing="ring")
 SETTINGS = {"engine": "cycles", "device": "cpu", "samples": 2, "denoise": True, "seed": 0}
 
 

@@ -3,6 +3,7 @@
 import bpy
 import numpy as np
 import pytest
+from angles import angle
 from characters import make, write
 from mathutils import Vector
 from mathutils.bvhtree import BVHTree
@@ -16,14 +17,7 @@ from pose_factory.geometry.playback import on_floor
 from pose_factory.skeleton import INDEX, JOINTS
 from pose_factory.validation.ground_truth_check import check_character
 
-ANGLE = {
-    "elevation": 5.0,
-    "focal_length": 50.0,
-    "sensor_width": 36.0,
-    "margin": 0.1,
-    "resolution": [320, 240],
-    "framing": "each",
-}
+ANGLE = angle()
 CROSSING = {
     "people": [
         {"character": "far", "from": [-1.0, 0.0], "to": [1.0, 0.0]},

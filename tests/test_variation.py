@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from angles import angle
 from scipy.stats import kstest
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
@@ -22,15 +23,7 @@ from pose_factory.variation import OFF, draw
 
 ROOT = Path(__file__).parents[1]
 VIEWS = [(f"body_{number}", angle) for number in range(250) for angle in ("front", "left", "back", "right")]
-ANGLE = {
-    "azimuth": 30.0,
-    "elevation": 5.0,
-    "focal_length": 50.0,
-    "sensor_width": 36.0,
-    "margin": 0.1,
-    "resolution": [320, 240],
-    "framing": "each",
-}
+ANGLE = angle(azimuth=30.0)
 EVERYTHING = {
     "light": {"kinds": ["studio", "sun", "sky"], "turn": [-180, 180], "strength": [0.5, 1.5]},
     "background": {"kinds": ["gradient", "plain", "texture", "sky"]},

@@ -12,6 +12,7 @@ import bpy
 import cv2
 import numpy as np
 import pytest
+from angles import angle
 from characters import make
 from PIL import Image
 from test_variation import variation
@@ -29,15 +30,7 @@ from pose_factory.pictures import cover
 from pose_factory.variation import OFF, draw
 from workflow import REPOSITORY, Workflow
 
-ANGLE = {
-    "azimuth": 0.0,
-    "elevation": 5.0,
-    "focal_length": 50.0,
-    "sensor_width": 36.0,
-    "margin": 0.1,
-    "resolution": [96, 96],
-    "framing": "each",
-}
+ANGLE = angle(resolution=[96, 96])
 SETTINGS = {"engine": "cycles", "device": "cpu", "samples": 4, "denoise": False, "seed": 0}
 STUDIO = Path(__file__).parent / "data" / "studio.json"
 
