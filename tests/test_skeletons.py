@@ -53,7 +53,7 @@ def joints_at_bones(skeleton) -> set[str]:
     """Eyes, ears and the bases of toes, on both sides, where the skeleton has a bone that begins there; and the top of
     the head where the head's bone is a last one, whose end Blender's FBX has."""
     places = {place for _, _, place in skeleton.bones} & {"left_eye", "left_ear", "left_foot"}
-    places |= {"head_top"} if skeleton.rig == "rigify" else set()
+    places |= {"head_top"} if "DEF-spine.006" in skeleton.skin.values() else set()
     return places | {joint.replace("left", "right") for joint in places}
 
 
