@@ -43,8 +43,12 @@ hip : pelvis
         lForeArm : left_elbow [left_elbow]
           lHand : left_wrist [left_wrist]
             lThumb* : thumb
-            lCarpal1 > lIndex* : index
-            lCarpal2 > lRing* : ring
+            lCarpal1 : left_wrist
+              lIndex* : index
+              lMid* : middle
+            lCarpal2 : left_wrist
+              lRing* : ring
+              lPinky* : pinky
     neck : neck [neck]
       head : head [head]
         lEye : left_eye
@@ -298,7 +302,7 @@ SKELETONS = {
     "MakeHuman for game engines": skeleton(
         "unreal", GAME_ENGINE, twist="lowerarm_l", arms=50.0, unit=1.0, points=(0, 1, 0)
     ),
-    "Rigify": skeleton("rigify", RIGIFY, twist="DEF-forearm.L.001", arms=30.0, unit=1.0, roll=-60.0),
+    "Rigify": skeleton("rigify", RIGIFY, twist="DEF-forearm.L.001", arms=28.0, unit=1.0, roll=-60.0),
     "MPFB's Rigify": skeleton("rigify", MPFB_RIGIFY, twist="forearm.L", arms=50.0, unit=1.0),
 }
 
