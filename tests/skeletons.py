@@ -168,18 +168,20 @@ Root : floor
       calf_l : left_knee [left_knee]
         foot_l : left_ankle [left_ankle]
           ball_l : left_foot [left_foot]
-    spine_01 > spine_02 > spine_03 : pelvis neck 0.1 [spine]
-      neck_01 : neck [neck]
-        head : head [head]
-      clavicle_l : neck left_shoulder 0.2
-        upperarm_l : left_shoulder [left_shoulder]
-          lowerarm_l : left_elbow [left_elbow]
-            hand_l : left_wrist [left_wrist]
-              thumb_0*_l : thumb
-              index_0*_l : index
-              middle_0*_l : middle
-              ring_0*_l : ring
-              pinky_0*_l : pinky
+    spine_01 : pelvis neck 0.09
+      spine_02 : pelvis neck 0.22
+        spine_03 : pelvis neck 0.4 [spine]
+          neck_01 : neck [neck]
+            head : head [head]
+          clavicle_l : neck left_shoulder 0.2
+            upperarm_l : left_shoulder [left_shoulder]
+              lowerarm_l : left_elbow [left_elbow]
+                hand_l : left_wrist [left_wrist]
+                  thumb_0*_l : thumb
+                  index_0*_l : index
+                  middle_0*_l : middle
+                  ring_0*_l : ring
+                  pinky_0*_l : pinky
 """
 RIGIFY = """
 root : floor

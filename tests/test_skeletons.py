@@ -75,7 +75,8 @@ def test_an_export_stands_with_its_joints_where_they_are(exported, tmp_path):
         expected = HEIGHT * (rest(joint, skeleton.arms) - rest("left_ankle", 0))
         np.testing.assert_allclose(first[INDEX[joint]] - first[INDEX["left_ankle"]], expected, atol=2e-3, err_msg=joint)
     trunk = first[INDEX["neck"]] - first[INDEX["pelvis"]]
-    assert 0.33 < (first[INDEX["spine"]] - first[INDEX["pelvis"]]) @ trunk / (trunk @ trunk) < 0.66
+    lowest = 0.2 if skeleton.rig == "unreal" else 0.33  # MakeHuman's spine_02 is lower than Unreal's
+    assert lowest < (first[INDEX["spine"]] - first[INDEX["pelvis"]]) @ trunk / (trunk @ trunk) < 0.66
     for start, end in (("left_shoulder", "left_elbow"), ("right_knee", "right_ankle")):
         way = last[INDEX[end]] - last[INDEX[start]]
         names = {"left_shoulder": "LeftArm LeftForeArm", "right_knee": "RightLeg RightFoot"}
