@@ -1,9 +1,14 @@
 """Skinned characters with the skeletons of DAZ, Character Creator, MakeHuman and Rigify, as their exports have them.
 
-None of these may be shipped, so their published bone names and conventions are put on the doll of characters.py: bones
-in pairs of bend and twist or bend and share, more bones in the spine and neck than there are joints, a hip above a
-pelvis, arms in a T or A, units of their own, and bones that point and roll as the program has it rather than along the
-limb.
+None of these may be shipped, so their published bones are put on the doll of characters.py: bones in pairs of bend and
+twist or bend and share, more bones in the spine and neck than there are joints, a hip above a pelvis, deform bones that
+hang on mechanism, arms in a T or A, units of their own, and bones that point and roll as the program has it.
+docs/rigs.md names the sources; test_rigs.py compares those of MakeHuman and Rigify with the files at hand.
+
+A tree has a line for bones that hang one on the other, indented below what they hang on: `upper > lower : shoulder
+elbow [shoulder]` is two bones evenly from the shoulder to the elbow, the last of which moves the part of the doll that
+begins at the shoulder. After the two places, the first bone's share of the way may follow. `index*` is three bones.
+Only the middle and the left are listed.
 """
 
 import re
@@ -17,23 +22,230 @@ import numpy as np
 from characters import PARTS, REST
 from mathutils import Matrix, Quaternion, Vector
 
-Bones = list[tuple[str, str, str | tuple]]  # name, parent, and where it begins: a joint or (joint, joint, share)
 HEIGHT = 1.7
 FRAMES = 7
 SWINGS = {"left_shoulder": ((0, 1, 0), -60.0), "right_hip": ((1, 0, 0), -50.0), "right_knee": ((1, 0, 0), 70.0)}
 """Degrees about world axes that bones are turned by over the motion."""
 TWIST = 50.0
 """Degrees that the left forearm turns about itself, meanwhile, in its twist bone where it has one."""
+FINGERS = ("thumb", "index", "middle", "ring", "pinky")
+
+GENESIS_2 = """
+hip : pelvis
+  pelvis : pelvis [pelvis]
+    lThigh : left_hip [left_hip]
+      lShin : left_knee [left_knee]
+        lFoot : left_ankle [left_ankle]
+          lToe : left_foot [left_foot]
+  abdomen > abdomen2 > chest : pelvis neck 0.15 [spine]
+    lCollar : neck left_shoulder 0.2
+      lShldr : left_shoulder [left_shoulder]
+        lForeArm : left_elbow [left_elbow]
+          lHand : left_wrist [left_wrist]
+            lThumb* : thumb
+            lCarpal1 : left_wrist
+              lIndex* : index
+              lMid* : middle
+            lCarpal2 : left_wrist
+              lRing* : ring
+              lPinky* : pinky
+    neck : neck [neck]
+      head : head [head]
+        lEye : left_eye
+"""
+GENESIS_3_8 = """
+hip : pelvis
+  pelvis : pelvis [pelvis]
+    lThighBend > lThighTwist : left_hip left_knee [left_hip]
+      lShin : left_knee [left_knee]
+        lFoot : left_ankle [left_ankle]
+          lMetatarsals : left_ankle left_foot 0.5
+            lToe : left_foot [left_foot]
+  abdomenLower > abdomenUpper > chestLower > chestUpper : pelvis neck 0.15 [spine]
+    lCollar : neck left_shoulder 0.2
+      lShldrBend > lShldrTwist : left_shoulder left_elbow [left_shoulder]
+        lForearmBend > lForearmTwist : left_elbow left_wrist [left_elbow]
+          lHand : left_wrist [left_wrist]
+            lThumb* : thumb
+            lCarpal1 > lIndex* : index
+            lCarpal2 > lMid* : middle
+            lCarpal3 > lRing* : ring
+            lCarpal4 > lPinky* : pinky
+    neckLower > neckUpper : neck head [neck]
+      head : head [head]
+        lEye : left_eye
+        lEar : left_ear
+"""
+GENESIS_9 = """
+hip : pelvis
+  pelvis : pelvis [pelvis]
+    l_thigh : left_hip
+      l_shin : left_knee [left_knee]
+        l_foot : left_ankle [left_ankle]
+          l_toes : left_foot [left_foot]
+          l_metatarsal : left_ankle left_foot 0.5
+      l_thightwist1 : left_hip left_knee 0.3
+      l_thightwist2 : left_hip left_knee 0.6 [left_hip]
+  spine1 > spine2 > spine3 > spine4 : pelvis neck 0.15 [spine]
+    l_shoulder : neck left_shoulder 0.2
+      l_upperarm : left_shoulder
+        l_forearm : left_elbow
+          l_hand : left_wrist [left_wrist]
+            l_thumb* : thumb
+            l_indexmetacarpal > l_index* : index
+            l_midmetacarpal > l_mid* : middle
+            l_ringmetacarpal > l_ring* : ring
+            l_pinkymetacarpal > l_pinky* : pinky
+          l_forearmtwist1 : left_elbow left_wrist 0.3
+          l_forearmtwist2 : left_elbow left_wrist 0.6 [left_elbow]
+        l_upperarmtwist1 : left_shoulder left_elbow 0.3
+        l_upperarmtwist2 : left_shoulder left_elbow 0.6 [left_shoulder]
+    neck1 > neck2 : neck head [neck]
+      head : head [head]
+        l_eye : left_eye
+        l_ear : left_ear
+"""
+CHARACTER_CREATOR = """
+RL_BoneRoot : floor
+  CC_Base_Hip : pelvis
+    CC_Base_Pelvis : pelvis [pelvis]
+      CC_Base_L_Thigh : left_hip
+        CC_Base_L_Calf : left_knee
+          CC_Base_L_Foot : left_ankle [left_ankle]
+            CC_Base_L_ToeBase : left_foot [left_foot]
+            CC_Base_L_ToeBaseShareBone : left_foot
+          CC_Base_L_KneeShareBone : left_knee
+          CC_Base_L_CalfTwist01 > CC_Base_L_CalfTwist02 : left_knee left_ankle [left_knee]
+        CC_Base_L_ThighTwist01 > CC_Base_L_ThighTwist02 : left_hip left_knee [left_hip]
+    CC_Base_Waist : pelvis neck 0.14
+      CC_Base_Spine01 : pelvis neck 0.22
+        CC_Base_Spine02 : pelvis neck 0.48 [spine]
+          CC_Base_NeckTwist01 > CC_Base_NeckTwist02 : neck head [neck]
+            CC_Base_Head : head [head]
+              CC_Base_FacialBone : head
+                CC_Base_L_Eye : left_eye
+          CC_Base_L_Clavicle : neck left_shoulder 0.2
+            CC_Base_L_Upperarm : left_shoulder
+              CC_Base_L_Forearm : left_elbow
+                CC_Base_L_Hand : left_wrist [left_wrist]
+                  CC_Base_L_Thumb* : thumb
+                  CC_Base_L_Index* : index
+                  CC_Base_L_Mid* : middle
+                  CC_Base_L_Ring* : ring
+                  CC_Base_L_Pinky* : pinky
+                CC_Base_L_ForearmTwist01 > CC_Base_L_ForearmTwist02 : left_elbow left_wrist [left_elbow]
+                CC_Base_L_ElbowShareBone : left_elbow
+              CC_Base_L_UpperarmTwist01 > CC_Base_L_UpperarmTwist02 : left_shoulder left_elbow [left_shoulder]
+          CC_Base_L_RibsTwist > CC_Base_L_Breast : spine spine
+"""
+MAKEHUMAN = """
+root : pelvis [pelvis]
+  pelvis.L : pelvis left_hip
+    upperleg01.L > upperleg02.L : left_hip left_knee [left_hip]
+      lowerleg01.L > lowerleg02.L : left_knee left_ankle [left_knee]
+        foot.L : left_ankle [left_ankle]
+          toe1-1.L : left_foot
+          toe2-1.L : left_foot [left_foot]
+  spine05 > spine04 > spine03 > spine02 > spine01 : pelvis neck [spine]
+    clavicle.L > shoulder01.L : neck left_shoulder 0.2
+      upperarm01.L > upperarm02.L : left_shoulder left_elbow [left_shoulder]
+        lowerarm01.L > lowerarm02.L : left_elbow left_wrist [left_elbow]
+          wrist.L : left_wrist [left_wrist]
+            finger1-*.L : thumb
+            metacarpal1.L > finger2-*.L : index
+            metacarpal2.L > finger3-*.L : middle
+            metacarpal3.L > finger4-*.L : ring
+            metacarpal4.L > finger5-*.L : pinky
+    neck01 > neck02 > neck03 : neck head [neck]
+      head : head [head]
+        special06.L > special05.L : left_eye left_eye
+          eye.L : left_eye
+"""
+GAME_ENGINE = """
+Root : floor
+  pelvis : pelvis [pelvis]
+    thigh_l : left_hip [left_hip]
+      calf_l : left_knee [left_knee]
+        foot_l : left_ankle [left_ankle]
+          ball_l : left_foot [left_foot]
+    spine_01 : pelvis neck 0.09
+      spine_02 : pelvis neck 0.22
+        spine_03 : pelvis neck 0.4 [spine]
+          neck_01 : neck [neck]
+            head : head [head]
+          clavicle_l : neck left_shoulder 0.2
+            upperarm_l : left_shoulder [left_shoulder]
+              lowerarm_l : left_elbow [left_elbow]
+                hand_l : left_wrist [left_wrist]
+                  thumb_0*_l : thumb
+                  index_0*_l : index
+                  middle_0*_l : middle
+                  ring_0*_l : ring
+                  pinky_0*_l : pinky
+"""
+RIGIFY = """
+root : floor
+  DEF-spine : pelvis [pelvis]
+    DEF-spine.001 > DEF-spine.002 > DEF-spine.003 : pelvis neck 0.23 [spine]
+      DEF-spine.004 > DEF-spine.005 : neck head [neck]
+        DEF-spine.006 : head [head]
+MCH-torso.parent > torso : pelvis pelvis
+  MCH-spine.001 > spine_fk.001 > MCH-spine > spine_fk > tweak_spine > ORG-spine : pelvis pelvis
+    ORG-pelvis.L > DEF-pelvis.L : pelvis pelvis
+    DEF-thigh.L > DEF-thigh.L.001 : left_hip left_knee [left_hip]
+      DEF-shin.L > DEF-shin.L.001 : left_knee left_ankle [left_knee]
+        DEF-foot.L : left_ankle [left_ankle]
+          DEF-toe.L : left_foot [left_foot]
+  MCH-spine.002 > spine_fk.002 > MCH-spine.003 > spine_fk.003 : spine spine
+    tweak_spine.003 > ORG-spine.003 : spine spine
+      ORG-breast.L > DEF-breast.L : spine spine
+      ORG-shoulder.L : neck left_shoulder 0.2
+        DEF-shoulder.L : neck left_shoulder 0.2
+        DEF-upper_arm.L > DEF-upper_arm.L.001 : left_shoulder left_elbow [left_shoulder]
+          DEF-forearm.L > DEF-forearm.L.001 : left_elbow left_wrist [left_elbow]
+            DEF-hand.L : left_wrist [left_wrist]
+              ORG-palm.01.L > DEF-f_index.0*.L : index
+              ORG-palm.02.L > DEF-f_middle.0*.L : middle
+              ORG-palm.03.L > DEF-f_ring.0*.L : ring
+              ORG-palm.04.L > DEF-f_pinky.0*.L : pinky
+    ORG-spine.004 > ORG-spine.005 > ORG-spine.006 > ORG-face : neck head
+      ear.L > DEF-ear.L : left_ear left_ear
+      master_eye.L : left_eye
+"""
+MPFB_RIGIFY = """
+spine : pelvis [pelvis]
+  pelvis.L : pelvis left_hip
+  thigh.L : left_hip [left_hip]
+    shin.L : left_knee [left_knee]
+      foot.L : left_ankle [left_ankle]
+        toe.L : left_foot [left_foot]
+  spine.001 > spine.002 > spine.003 > spine.004 : pelvis neck 0.15 [spine]
+    shoulder.L : neck left_shoulder 0.2
+      upper_arm.L : left_shoulder [left_shoulder]
+        forearm.L : left_elbow [left_elbow]
+          hand.L : left_wrist [left_wrist]
+            palm.01.L > f_index.0*.L : index
+            palm.02.L > f_middle.0*.L : middle
+            palm.03.L > f_ring.0*.L : ring
+            palm.04.L > f_pinky.0*.L : pinky
+      DEF-shoulder-helper.L : left_shoulder
+    spine.005 : neck [neck]
+      spine.006 : head [head]
+        face : head
+          ear.L : left_ear
+          eye.L : left_eye
+"""
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """rig: its map's name; bones of the middle and the left; skin {joint: bone that its part of the mesh follows};
-    arms: degrees below the horizontal at rest; unit: of the file, metres; points: where bones point, None along limbs;
-    roll: degrees."""
+    """rig: its map's name; bones (name, parent, place) of the middle and the left, a place being a joint or (joint,
+    joint, share of the way); skin {joint: bone that its part of the mesh follows}; twist: the bone that turns the
+    forearm about itself; arms: degrees below the horizontal at rest; unit: of the file, metres; points: where bones
+    point, None along limbs; roll: degrees."""
 
     rig: str
-    bones: Bones
+    bones: list[tuple[str, str, str | tuple]]
     skin: dict[str, str]
     twist: str
     arms: float = 0.0
@@ -46,315 +258,54 @@ class Skeleton:
         return next(bone for bone, _, place in self.bones if place == joint)
 
 
+def skeleton(rig: str, tree: str, **settings) -> Skeleton:
+    bones, skin, above = [], {}, [(-1, "")]
+    for line in tree.strip().splitlines():
+        indent, chain, places, carries = re.fullmatch(r"( *)(.+) : (.+?)(?: \[(\w+)\])?", line).groups()
+        while above[-1][0] >= len(indent):
+            above.pop()
+        names = [name.replace("*", number) for name in chain.split(" > ") for number in ("123" if "*" in name else "1")]
+        for count, name in enumerate(names):
+            bones.append((name, names[count - 1] if count else above[-1][1], _parse(places, count, len(names))))
+        above.append((len(indent), names[-1]))
+        if carries:
+            skin[carries] = names[-1]
+    return Skeleton(rig, bones, skin, **settings)
+
+
+def _parse(places: str, count: int, bones: int) -> str | tuple:
+    """The place of bone `count` of those on a line."""
+    start, *rest = places.split()
+    if start in FINGERS:
+        return "hand", FINGERS.index(start), count + 4 - bones
+    if not rest:
+        return start
+    first = float(rest[1]) if len(rest) > 1 else 0.0
+    share = first + (1 - first) * count / bones
+    return (start, rest[0], share) if share and start != rest[0] else start
+
+
 def right(bone: str) -> str:
     """The name of a bone of the left on the other side; that of one of the middle as it is."""
     sides = r"^l(?=[A-Z_])|(?<=_)L(?=_)|(?<=\.)L(?=$|\.)|(?<=_)l$"
     return re.sub(sides, lambda found: {"l": "r", "L": "R"}[found[0]], bone)
 
 
-def _fingers(pattern: str, hand: str, names=("Thumb", "Index", "Mid", "Ring", "Pinky")) -> Bones:
-    return [
-        (pattern.format(f=name, n=n), hand if n == 1 else pattern.format(f=name, n=n - 1), ("hand", place, n))
-        for place, name in enumerate(names)
-        for n in (1, 2, 3)
-    ]
-
-
-def daz(
-    bend: str,
-    twists: list[str],
-    beside: bool,
-    spine: list[str],
-    neck: list[str],
-    names: dict[str, str],
-    fingers: Bones,
-    **settings,
-) -> Skeleton:
-    """A DAZ figure: a hip, a pelvis beside the spine, limbs of a bone that bends and one or two that twist, which come
-    after it or hang `beside` what follows."""
-    n = names
-    upper, fore, thigh = n["upper_arm"], n["forearm"], n["thigh"]
-    bones = [("hip", "", "pelvis"), ("pelvis", "hip", "pelvis")]
-    bones += [
-        (bone, (["hip"] + spine)[i], ("pelvis", "neck", 0.15 + 0.85 * i / len(spine))) for i, bone in enumerate(spine)
-    ]
-    bones += [(bone, ([spine[-1]] + neck)[i], ("neck", "head", i / len(neck))) for i, bone in enumerate(neck)]
-    bones += [("head", neck[-1], "head"), (n["eye"], "head", "left_eye"), (n["ear"], "head", "left_ear")]
-    bones += [(n["collar"], spine[-1], ("neck", "left_shoulder", 0.2))]
-
-    def limb(part, above, start, end):
-        chain = [part + bend, *(part + name for name in twists)]
-        parents = [above] + chain[:1] * len(twists) if beside else [above] + chain
-        made = [(bone, parents[i], (start, end, i / len(chain)) if i else start) for i, bone in enumerate(chain)]
-        return made, chain[0 if beside else -1]
-
-    arm, last = limb(upper, n["collar"], "left_shoulder", "left_elbow")
-    forearm, wrist = limb(fore, last, "left_elbow", "left_wrist")
-    leg, knee = limb(thigh, "pelvis", "left_hip", "left_knee")
-    bones += arm + forearm + [(n["hand"], wrist, "left_wrist")] + fingers
-    bones += leg + [(n["shin"], knee, "left_knee"), (n["foot"], n["shin"], "left_ankle")]
-    bones += [
-        (n["metatarsals"], n["foot"], ("left_ankle", "left_foot", 0.5)),
-        (n["toe"], n["metatarsals"], "left_foot"),
-    ]
-    skin = {"pelvis": "pelvis", "spine": spine[-1], "neck": neck[0], "head": "head"}
-    skin |= {"left_shoulder": last, "left_elbow": wrist, "left_wrist": n["hand"]}
-    skin |= {"left_hip": knee, "left_knee": n["shin"], "left_ankle": n["foot"], "left_foot": n["toe"]}
-    return Skeleton(bones=bones, skin=skin, twist=wrist, **settings)
-
-
-GENESIS_8 = {"upper_arm": "lShldr", "forearm": "lForearm", "thigh": "lThigh", "collar": "lCollar", "hand": "lHand"}
-GENESIS_8 |= {
-    "shin": "lShin",
-    "foot": "lFoot",
-    "metatarsals": "lMetatarsals",
-    "toe": "lToe",
-    "eye": "lEye",
-    "ear": "lEar",
-}
-GENESIS_9 = {
-    "upper_arm": "l_upperarm",
-    "forearm": "l_forearm",
-    "thigh": "l_thigh",
-    "collar": "l_shoulder",
-    "hand": "l_hand",
-}
-GENESIS_9 |= {
-    "shin": "l_shin",
-    "foot": "l_foot",
-    "metatarsals": "l_metatarsal",
-    "toe": "l_toes",
-    "eye": "l_eye",
-    "ear": "l_ear",
-}
-OF_GENESIS_8 = {
-    "bend": "Bend",
-    "twists": ["Twist"],
-    "beside": False,
-    "spine": ["abdomenLower", "abdomenUpper", "chestLower", "chestUpper"],
-    "neck": ["neckLower", "neckUpper"],
-    "names": GENESIS_8,
-    "rig": "daz_genesis3_8",
-}
-
-
-def character_creator() -> Skeleton:
-    """Twist and share bones hang beside the bones that bend, and take a share of the skin."""
-    L = "CC_Base_L_"
-    bones = [
-        ("CC_Base_BoneRoot", "", "floor"),
-        ("CC_Base_Hip", "CC_Base_BoneRoot", "pelvis"),
-        ("CC_Base_Pelvis", "CC_Base_Hip", "pelvis"),
-    ]
-    bones += [("CC_Base_Waist", "CC_Base_Hip", ("pelvis", "spine", 0.4)), ("CC_Base_Spine01", "CC_Base_Waist", "spine")]
-    bones += [
-        ("CC_Base_Spine02", "CC_Base_Spine01", ("spine", "neck", 0.5)),
-        ("CC_Base_NeckTwist01", "CC_Base_Spine02", "neck"),
-    ]
-    bones += [
-        ("CC_Base_NeckTwist02", "CC_Base_NeckTwist01", ("neck", "head", 0.5)),
-        ("CC_Base_Head", "CC_Base_NeckTwist02", "head"),
-    ]
-    bones += [("CC_Base_FacialBone", "CC_Base_Head", "head"), (f"{L}Eye", "CC_Base_FacialBone", "left_eye")]
-    bones += [(f"{L}Clavicle", "CC_Base_Spine02", ("neck", "left_shoulder", 0.2))]
-    for part, above, start, end, extra in (
-        ("Upperarm", "Clavicle", "left_shoulder", "left_elbow", ["UpperarmTwist01", "UpperarmTwist02"]),
-        ("Forearm", "Upperarm", "left_elbow", "left_wrist", ["ForearmTwist01", "ForearmTwist02", "ElbowShareBone"]),
-        ("Thigh", "", "left_hip", "left_knee", ["ThighTwist01", "ThighTwist02"]),
-        ("Calf", "Thigh", "left_knee", "left_ankle", ["CalfTwist01", "CalfTwist02", "KneeShareBone"]),
-    ):
-        bones += [(L + part, L + above if above else "CC_Base_Pelvis", start)]
-        bones += [(L + name, L + part, (start, end, i / 3)) for i, name in enumerate(extra)]
-    bones += [(f"{L}Hand", f"{L}Forearm", "left_wrist"), *_fingers(L + "{f}{n}", f"{L}Hand")]
-    bones += [
-        (f"{L}Foot", f"{L}Calf", "left_ankle"),
-        (f"{L}ToeBaseShareBone", f"{L}Foot", "left_foot"),
-        (f"{L}ToeBase", f"{L}Foot", "left_foot"),
-    ]
-    skin = {
-        "pelvis": "CC_Base_Pelvis",
-        "spine": "CC_Base_Spine01",
-        "neck": "CC_Base_NeckTwist01",
-        "head": "CC_Base_Head",
-    }
-    skin |= {"left_shoulder": f"{L}UpperarmTwist01", "left_elbow": f"{L}ForearmTwist01", "left_wrist": f"{L}Hand"}
-    skin |= {
-        "left_hip": f"{L}ThighTwist01",
-        "left_knee": f"{L}CalfTwist01",
-        "left_ankle": f"{L}Foot",
-        "left_foot": f"{L}ToeBase",
-    }
-    return Skeleton("character_creator", bones, skin, f"{L}Forearm", arms=30.0, points=(0, 0, 1), roll=90.0)
-
-
-def makehuman() -> Skeleton:
-    """A root behind the spine, which is counted from the top; two bones a limb; decimetres."""
-    spine = ["spine05", "spine04", "spine03", "spine02", "spine01"]
-    bones = [
-        ("root", "", "pelvis"),
-        *((bone, (["root"] + spine)[i], ("pelvis", "neck", i / 5)) for i, bone in enumerate(spine)),
-    ]
-    bones += [(f"neck0{i}", f"neck0{i - 1}" if i > 1 else "spine01", ("neck", "head", (i - 1) / 3)) for i in (1, 2, 3)]
-    bones += [
-        ("head", "neck03", "head"),
-        ("eye.L", "head", "left_eye"),
-        ("clavicle.L", "spine01", ("neck", "left_shoulder", 0.2)),
-    ]
-    bones += [
-        ("shoulder01.L", "clavicle.L", ("neck", "left_shoulder", 0.6)),
-        ("pelvis.L", "root", ("pelvis", "left_hip", 0.5)),
-    ]
-    above = {"upperarm": "shoulder01.L", "lowerarm": "upperarm02.L", "upperleg": "pelvis.L", "lowerleg": "upperleg02.L"}
-    for part, (start, end) in zip(
-        above,
-        (
-            ("left_shoulder", "left_elbow"),
-            ("left_elbow", "left_wrist"),
-            ("left_hip", "left_knee"),
-            ("left_knee", "left_ankle"),
-        ),
-        strict=True,
-    ):
-        bones += [(f"{part}01.L", above[part], start), (f"{part}02.L", f"{part}01.L", (start, end, 0.5))]
-    bones += [
-        ("wrist.L", "lowerarm02.L", "left_wrist"),
-        ("foot.L", "lowerleg02.L", "left_ankle"),
-        ("toe1-1.L", "foot.L", "left_foot"),
-        ("toe2-1.L", "foot.L", "left_foot"),
-    ]
-    bones += _fingers("finger{f}-{n}.L", "wrist.L", (1, 2, 3, 4, 5))
-    skin = {"pelvis": "root", "spine": "spine01", "neck": "neck01", "head": "head", "left_shoulder": "upperarm02.L"}
-    skin |= {
-        "left_elbow": "lowerarm02.L",
-        "left_wrist": "wrist.L",
-        "left_hip": "upperleg02.L",
-        "left_knee": "lowerleg02.L",
-    }
-    skin |= {"left_ankle": "foot.L", "left_foot": "toe2-1.L"}
-    return Skeleton("makehuman", bones, skin, "lowerarm02.L", arms=45.0, unit=0.1, roll=30.0)
-
-
-def game_engine() -> Skeleton:
-    """MakeHuman's game engine rig."""
-    bones = [
-        ("Root", "", "floor"),
-        ("pelvis", "Root", "pelvis"),
-        ("spine_01", "pelvis", ("pelvis", "spine", 0.5)),
-        ("spine_02", "spine_01", "spine"),
-    ]
-    bones += [
-        ("spine_03", "spine_02", ("spine", "neck", 0.5)),
-        ("neck_01", "spine_03", "neck"),
-        ("head", "neck_01", "head"),
-    ]
-    bones += [
-        ("clavicle_l", "spine_03", ("neck", "left_shoulder", 0.2)),
-        ("upperarm_l", "clavicle_l", "left_shoulder"),
-        ("lowerarm_l", "upperarm_l", "left_elbow"),
-    ]
-    bones += [
-        ("hand_l", "lowerarm_l", "left_wrist"),
-        *_fingers("{f}_0{n}_l", "hand_l", ("thumb", "index", "middle", "ring", "pinky")),
-    ]
-    bones += [
-        ("thigh_l", "pelvis", "left_hip"),
-        ("calf_l", "thigh_l", "left_knee"),
-        ("foot_l", "calf_l", "left_ankle"),
-        ("ball_l", "foot_l", "left_foot"),
-    ]
-    skin = {
-        "pelvis": "pelvis",
-        "spine": "spine_02",
-        "neck": "neck_01",
-        "head": "head",
-        "left_shoulder": "upperarm_l",
-        "left_elbow": "lowerarm_l",
-    }
-    skin |= {
-        "left_wrist": "hand_l",
-        "left_hip": "thigh_l",
-        "left_knee": "calf_l",
-        "left_ankle": "foot_l",
-        "left_foot": "ball_l",
-    }
-    return Skeleton("unreal", bones, skin, "lowerarm_l", arms=45.0, unit=1.0, points=(0, 1, 0))
-
-
-def rigify() -> Skeleton:
-    """The deform bones of a generated rig: limbs split in two, a pelvis of two sides, a spine up into the head."""
-    spine = [
-        ("DEF-spine", "pelvis"),
-        ("DEF-spine.001", ("pelvis", "spine", 0.5)),
-        ("DEF-spine.002", "spine"),
-        ("DEF-spine.003", ("spine", "neck", 0.5)),
-    ]
-    spine += [("DEF-spine.004", "neck"), ("DEF-spine.005", ("neck", "head", 0.5)), ("DEF-spine.006", "head")]
-    bones = [(bone, spine[i - 1][0] if i else "root", place) for i, (bone, place) in enumerate(spine)]
-    bones = [
-        ("root", "", "floor"),
-        *bones,
-        ("DEF-pelvis.L", "DEF-spine", ("pelvis", "left_hip", 0.2)),
-        ("DEF-breast.L", "DEF-spine.003", "spine"),
-    ]
-    bones += [("DEF-shoulder.L", "DEF-spine.003", ("neck", "left_shoulder", 0.2))]
-    above = {
-        "upper_arm": "DEF-shoulder.L",
-        "forearm": "DEF-upper_arm.L.001",
-        "thigh": "DEF-spine",
-        "shin": "DEF-thigh.L.001",
-    }
-    for part, (start, end) in zip(
-        above,
-        (
-            ("left_shoulder", "left_elbow"),
-            ("left_elbow", "left_wrist"),
-            ("left_hip", "left_knee"),
-            ("left_knee", "left_ankle"),
-        ),
-        strict=True,
-    ):
-        bones += [(f"DEF-{part}.L", above[part], start), (f"DEF-{part}.L.001", f"DEF-{part}.L", (start, end, 0.5))]
-    bones += [
-        ("DEF-hand.L", "DEF-forearm.L.001", "left_wrist"),
-        *_fingers("DEF-{f}.0{n}.L", "DEF-hand.L", ("thumb", "f_index", "f_middle", "f_ring", "f_pinky")),
-    ]
-    bones += [("DEF-foot.L", "DEF-shin.L.001", "left_ankle"), ("DEF-toe.L", "DEF-foot.L", "left_foot")]
-    skin = {
-        "pelvis": "DEF-spine",
-        "spine": "DEF-spine.003",
-        "neck": "DEF-spine.004",
-        "head": "DEF-spine.006",
-        "left_shoulder": "DEF-upper_arm.L.001",
-    }
-    skin |= {
-        "left_elbow": "DEF-forearm.L.001",
-        "left_wrist": "DEF-hand.L",
-        "left_hip": "DEF-thigh.L.001",
-        "left_knee": "DEF-shin.L.001",
-    }
-    skin |= {"left_ankle": "DEF-foot.L", "left_foot": "DEF-toe.L"}
-    return Skeleton("rigify", bones, skin, "DEF-forearm.L.001", unit=1.0, roll=-60.0)
-
-
+UP = (0, 0, 1)
 SKELETONS = {
-    "DAZ Genesis 3": daz(**OF_GENESIS_8, fingers=_fingers("l{f}{n}", "lHand"), points=(0, 0, 1)),
-    "DAZ Genesis 8": daz(**OF_GENESIS_8, fingers=_fingers("l{f}{n}", "lHand"), arms=45.0, points=(0, -1, 0), roll=45.0),
-    "DAZ Genesis 9": daz(
-        bend="",
-        twists=["twist1", "twist2"],
-        beside=True,
-        spine=["spine1", "spine2", "spine3", "spine4"],
-        neck=["neck1", "neck2"],
-        names=GENESIS_9,
-        fingers=_fingers("l_{f}{n}", "l_hand", ("thumb", "index", "mid", "ring", "pinky")),
-        rig="daz_genesis9",
-        arms=40.0,
-        points=(1, 0, 0),
+    "DAZ Genesis 2": skeleton("daz_genesis2", GENESIS_2, twist="lForeArm", points=UP),
+    "DAZ Genesis 3": skeleton("daz_genesis3_8", GENESIS_3_8, twist="lForearmTwist", arms=4.0, points=UP),
+    "DAZ Genesis 8": skeleton("daz_genesis3_8", GENESIS_3_8, twist="lForearmTwist", arms=48.6, points=UP, roll=45.0),
+    "DAZ Genesis 9": skeleton("daz_genesis9", GENESIS_9, twist="l_forearm", arms=47.9, points=(1, 0, 0)),
+    "Character Creator": skeleton(
+        "character_creator", CHARACTER_CREATOR, twist="CC_Base_L_Forearm", arms=30.0, roll=90.0
     ),
-    "Character Creator": character_creator(),
-    "MakeHuman": makehuman(),
-    "MakeHuman for game engines": game_engine(),
-    "Rigify": rigify(),
+    "MakeHuman": skeleton("makehuman", MAKEHUMAN, twist="lowerarm02.L", arms=50.0, unit=0.1, roll=30.0),
+    "MakeHuman for game engines": skeleton(
+        "unreal", GAME_ENGINE, twist="lowerarm_l", arms=50.0, unit=1.0, points=(0, 1, 0)
+    ),
+    "Rigify": skeleton("rigify", RIGIFY, twist="DEF-forearm.L.001", arms=28.0, unit=1.0, roll=-60.0),
+    "MPFB's Rigify": skeleton("rigify", MPFB_RIGIFY, twist="forearm.L", arms=50.0, unit=1.0),
 }
 
 

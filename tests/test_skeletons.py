@@ -1,19 +1,21 @@
 """Exports of DAZ, Character Creator, MakeHuman and Rigify: imported with their joints where they are, and in motion."""
 
+import bpy
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 from skeletons import FRAMES, HEIGHT, SKELETONS, SWINGS, TWIST, rest, write
 from test_bvh import write as bvh_file
 
-from pose_factory.blender import evaluate, motion_files, scene
+from pose_factory.blender import evaluate, importers, motion_files, scene
+from pose_factory.blender.limbs import joint_of_bone
 from pose_factory.blender.prepare import prepare
 from pose_factory.bodies.anny_body import build_body
 from pose_factory.bodies.motion import forward_kinematics
 from pose_factory.retargeting.recording import LIMBS, SIDES
 from pose_factory.retargeting.retarget import retarget
-from pose_factory.rigs import REQUIRED
-from pose_factory.skeleton import INDEX
+from pose_factory.rigs import REQUIRED, detect
+from pose_factory.skeleton import INDEX, JOINTS
 
 TURNS = {joint: Rotation.from_rotvec(np.radians(degrees) * np.array(axis)) for joint, (axis, degrees) in SWINGS.items()}
 
@@ -53,7 +55,7 @@ def joints_at_bones(skeleton) -> set[str]:
     """Eyes, ears and the bases of toes, on both sides, where the skeleton has a bone that begins there; and the top of
     the head where the head's bone is a last one, whose end Blender's FBX has."""
     places = {place for _, _, place in skeleton.bones} & {"left_eye", "left_ear", "left_foot"}
-    places |= {"head_top"} if skeleton.rig == "rigify" else set()
+    places |= {"head_top"} if "DEF-spine.006" in skeleton.skin.values() else set()
     return places | {joint.replace("left", "right") for joint in places}
 
 
@@ -72,6 +74,9 @@ def test_an_export_stands_with_its_joints_where_they_are(exported, tmp_path):
     for joint in sorted(marked | set(REQUIRED) - {"pelvis"}):
         expected = HEIGHT * (rest(joint, skeleton.arms) - rest("left_ankle", 0))
         np.testing.assert_allclose(first[INDEX[joint]] - first[INDEX["left_ankle"]], expected, atol=2e-3, err_msg=joint)
+    trunk = first[INDEX["neck"]] - first[INDEX["pelvis"]]
+    lowest = 0.2 if skeleton.rig == "unreal" else 0.33  # MakeHuman's spine_02 is lower than Unreal's
+    assert lowest < (first[INDEX["spine"]] - first[INDEX["pelvis"]]) @ trunk / (trunk @ trunk) < 0.66
     for start, end in (("left_shoulder", "left_elbow"), ("right_knee", "right_ankle")):
         way = last[INDEX[end]] - last[INDEX[start]]
         names = {"left_shoulder": "LeftArm LeftForeArm", "right_knee": "RightLeg RightFoot"}
@@ -110,6 +115,25 @@ def test_it_takes_over_the_motion_of_another_file(exported, tmp_path):
             way = (joints[:, INDEX[f"{side}_{end}"]] - joints[:, INDEX[f"{side}_{start}"]]) @ turned.T
             cosine = np.sum(way * wanted, axis=1) / np.linalg.norm(way, axis=1) / np.linalg.norm(wanted, axis=1)
             assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).max() < 2.0, (side, start)
+        apart = np.linalg.norm(joints[:, INDEX[f"{side}_hip"]] - joints[:, INDEX["pelvis"]], axis=1)
+        assert np.ptp(apart) < 2e-3
+
+
+def test_what_hangs_on_mechanism_is_of_the_part_that_it_is_on(tmp_path):
+    """Of a generated Rigify rig: its face and chest are no children of its spine's deform bones."""
+    importers.load(write(tmp_path / "doll.fbx", "Rigify"))
+    (armature,) = (o for o in bpy.context.scene.objects if o.type == "ARMATURE")
+    match = detect([bone.name for bone in armature.data.bones])
+    of_bone = joint_of_bone(
+        armature, {joint: {"bone": bone, "end": end} for joint, (bone, end) in match.joints.items()}
+    )
+    joints = {bone: JOINTS[index] for bone, index in of_bone.items()}
+    assert (joints["ORG-face"], joints["DEF-breast.L"], joints["DEF-shoulder.R"]) == ("neck", "spine", "spine")
+    assert (joints["DEF-f_index.03.L"], joints["DEF-pelvis.R"], joints["DEF-ear.L"]) == (
+        "left_wrist",
+        "pelvis",
+        "left_ear",
+    )
 
 
 def test_its_motion_moves_a_body(exported, body):

@@ -17,10 +17,19 @@ def joint_of_bone(armature: bpy.types.Object, joints: Mapping[str, dict]) -> dic
     at_head = {place["bone"]: INDEX[name] for name, place in joints.items() if place.get("end") == "head"}
     nearest = {}
     for bone in armature.data.bones:
-        chain = [bone, *bone.parent_recursive]
-        found = next((at_head[b.name] for b in chain if b.name in at_head), INDEX["pelvis"])
-        nearest[bone.name] = found
+        higher, passed = bone, set()
+        while higher and higher.name not in at_head and higher not in passed:
+            passed.add(higher)
+            higher = above(higher)
+        nearest[bone.name] = at_head.get(higher.name if higher else "", INDEX["pelvis"])
     return nearest
+
+
+def above(bone: bpy.types.Bone) -> bpy.types.Bone | None:
+    """What a bone hangs on: its parent. But what hangs on an `ORG-` bone of Rigify's hangs on the deform bone that goes
+    with it: limbs and face have another root than the spine, to which only constraints tie them that no export has."""
+    deform = bone.id_data.bones.get(bone.name.replace("ORG-", "DEF-"))
+    return bone.parent if deform in (None, bone) or bone in deform.parent_recursive else deform
 
 
 def of_polygons(evaluated: bpy.types.Object, joint_of_bone: Mapping[str, int]) -> np.ndarray:

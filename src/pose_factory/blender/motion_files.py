@@ -9,7 +9,7 @@ import numpy as np
 from mathutils import Matrix
 
 from pose_factory import rigs
-from pose_factory.blender import actions, evaluate, importers, scene
+from pose_factory.blender import actions, evaluate, importers, limbs, scene
 from pose_factory.blender.anny_rig import build_action
 from pose_factory.bodies.anny_body import Body
 from pose_factory.errors import PoseFactoryError
@@ -47,6 +47,7 @@ def put_on(
 ) -> None:
     """Let a prepared character (metres, Z up, `yaw` degrees away from facing -Y), which has no animation, move as the
     recording does, by an action called `name` from frame 1 on; set the scene's frame rate and range."""
+    _join(armature)
     body = _body(armature, meshes, Matrix.Rotation(-math.radians(yaw), 4, "Z"))
     motion = retarget(recording, body)
     scale = float(np.mean(armature.matrix_world.to_scale()))
@@ -54,6 +55,22 @@ def put_on(
     build_action(body, replace(motion, root=root), armature, name, first=1)
     scene.set_timing(recording.fps, 1, len(recording))
     bpy.context.scene.frame_set(1)
+
+
+def _join(armature: bpy.types.Object) -> None:
+    """Parent bones to what they hang on (limbs.above) where that is another bone than their parent."""
+    joined = {bone.name: higher.name for bone in armature.data.bones if (higher := limbs.above(bone)) != bone.parent}
+    if not joined:
+        return
+    armature.hide_viewport = False
+    armature.hide_set(False)
+    bpy.context.view_layer.objects.active = armature
+    bpy.ops.object.mode_set(mode="EDIT")
+    bones = armature.data.edit_bones
+    for name, higher in joined.items():
+        bones[name].use_connect = False
+        bones[name].parent = bones[higher]
+    bpy.ops.object.mode_set(mode="OBJECT")
 
 
 def _body(armature: bpy.types.Object, meshes: list[bpy.types.Object], facing: Matrix) -> Body:

@@ -28,14 +28,21 @@ Bone = tuple[str, str]  # bone name, and its end where the joint lies
 
 
 @dataclass(frozen=True)
-class Rig:
-    """A rig family: for each joint it has, the bones that may carry it, best first; for the parts of the body that have
-    other bones than the one at their joint, all of them, from the pelvis outwards."""
+class Bones:
+    """For each joint, the bones that may carry it, best first; for the parts of the body that have other bones than the
+    one at their joint, all of them, from the pelvis outwards."""
+
+    joints: Mapping[str, Sequence[Bone]]
+    chains: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Rig(Bones):
+    """A rig family; `where` has what is otherwise in a rig that also has a bone of this name."""
 
     name: str
     about: str
-    joints: Mapping[str, Sequence[Bone]]
-    chains: Mapping[str, Sequence[str]]
+    where: Mapping[str, Bones]
 
 
 @dataclass(frozen=True)
@@ -89,22 +96,27 @@ def load(path: Path) -> Rig:
     """The rig map in a JSON file; raises PoseFactoryError if it is not a valid one."""
     try:
         data = read_json(path)
-        joints = {joint: [(bone["bone"], bone["end"]) for bone in bones] for joint, bones in data["joints"].items()}
-        chains = {part: [str(bone) for bone in bones] for part, bones in data.get("chains", {}).items()}
-        rig = Rig(data["name"], data["about"], joints, chains)
+        where = {bone: Bones(*_bones(other)) for bone, other in data.get("where", {}).items()}
+        rig = Rig(*_bones(data), data["name"], data["about"], where)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PoseFactoryError(f"Rig map {path} does not have the form told in docs/rigs.md ({error!r}).") from error
-    faults = [
-        *(f"{joint} is not a canonical joint" for joint in joints if joint not in JOINTS),
-        *(f"{joint} is required" for joint in REQUIRED if not joints.get(joint)),
-        *(f"{part} is not a part of a body" for part in chains if part not in CHAINS),
-        *(f"{bone} has no end {end!r}" for bones in joints.values() for bone, end in bones if end not in ENDS),
-    ]
+    faults = [f"{joint} is required" for joint in REQUIRED if not rig.joints.get(joint)]
+    for bones in (rig, *rig.where.values()):
+        faults += [f"{joint} is not a canonical joint" for joint in bones.joints if joint not in JOINTS]
+        faults += [f"{part} is not a part of a body" for part in bones.chains if part not in CHAINS]
+        ends = [bone for candidates in bones.joints.values() for bone in candidates]
+        faults += [f"{bone} has no end {end!r}" for bone, end in ends if end not in ENDS]
     if rig.name != path.stem:
         faults.append(f"the name {rig.name!r} is not the file's")
     if faults:
         raise PoseFactoryError(f"Rig map {path} is not valid: {'; '.join(faults)} (see docs/rigs.md).")
     return rig
+
+
+def _bones(data: Mapping) -> tuple[dict[str, list[Bone]], dict[str, list[str]]]:
+    """The joints and chains of a map, or of one of its exceptions."""
+    joints = {joint: [(bone["bone"], bone["end"]) for bone in bones] for joint, bones in data.get("joints", {}).items()}
+    return joints, {part: [str(bone) for bone in bones] for part, bones in data.get("chains", {}).items()}
 
 
 def _plain(name: str) -> str:
@@ -127,15 +139,20 @@ def _matches(rig: Rig, bones: Mapping[str, str], tails_trusted: bool) -> Iterato
     """A match (not always with all joints) for each prefix under which some required joint has a bone."""
     wanted = {_plain(bone) for joint in REQUIRED for bone, _ in rig.joints[joint]}
     for prefix in sorted({name.removesuffix(bone) for name in bones for bone in wanted if name.endswith(bone)}):
+        own, parts = dict(rig.joints), dict(rig.chains)
+        for bone, other in rig.where.items():
+            if prefix + _plain(bone) in bones:
+                own |= other.joints
+                parts |= other.chains
         joints = {}
-        for joint, candidates in rig.joints.items():
+        for joint, candidates in own.items():
             for bone, end in candidates:
                 actual = bones.get(prefix + _plain(bone))
                 if actual is not None and (end == "head" or tails_trusted):
                     joints[joint] = (actual, end)
                     break
         chains = {part: [bone] for part, bone in _parts_at_joints(joints)}
-        for part, names in rig.chains.items():
+        for part, names in parts.items():
             if actual := [bones[prefix + _plain(name)] for name in names if prefix + _plain(name) in bones]:
                 chains[part] = actual
         yield RigMatch(rig.name, joints[next(j for j in REQUIRED if j in joints)][0][: len(prefix)], joints, chains)
