@@ -10,7 +10,7 @@ import numpy as np
 
 from pose_factory import frames as frame_files
 from pose_factory import noise
-from pose_factory.blender import backgrounds, occluders, studio
+from pose_factory.blender import backgrounds, evaluate, occluders, studio, workbench
 from pose_factory.blender import scene as scenes
 from pose_factory.errors import PoseFactoryError
 from pose_factory.files import whole_folder
@@ -52,6 +52,9 @@ def render(
     """
     started = time.perf_counter()
     picture = backgrounds.read(background, view["width"], view["height"]) if background else None
+    bpy.context.scene.render.threads_mode, bpy.context.scene.render.threads = "FIXED", threads
+    if settings["engine"] == "workbench":
+        workbench.paint(evaluate.character_meshes())
     scenes.add_camera(view)
     occluders.add(view["variation"]["occluders"])
     low, high = np.array(bounds["hull"]).min(axis=0), np.array(bounds["hull"]).max(axis=0)
@@ -62,7 +65,6 @@ def render(
     if shutter:
         bpy.context.scene.render.motion_blur_shutter = shutter
         bpy.context.scene.render.motion_blur_position = "CENTER"  # labels are of the frame's own time
-    bpy.context.scene.render.threads_mode, bpy.context.scene.render.threads = "FIXED", threads
     print(f"Rendering {len(frames)} frames with {settings['engine']} on {device}.", flush=True)
     scene = bpy.context.scene
     # With any of these, Cycles writes into each file how long it took, so that the same picture is never the same file.
@@ -144,9 +146,7 @@ def _configure(settings: dict) -> str:
     if settings["engine"] == "eevee":
         scene.eevee.taa_render_samples = settings["samples"]
     else:
-        shading = scene.display.shading
-        shading.light, shading.color_type, shading.show_shadows = "STUDIO", "MATERIAL", True
-        shading.show_cavity, shading.shadow_intensity = True, 0.3
+        workbench.configure(scene)
     return "OpenGL"
 
 
