@@ -271,6 +271,9 @@ def exported(name):
     return f"{RESULTS}/export/{name}"
 
 
+CARD = exported("README.md")
+
+
 def shard(name):
     """The pattern of a character's part of it, `*` being the character in its split."""
     return exported(name.replace("*", "{split}/{character}"))
@@ -285,6 +288,12 @@ def bodies_of(character):
     """The descriptions of those bodies in a character's pictures that are made here."""
     people = members_of(character) if character in SCENES else [character]
     return {name: PREPARED[name]["anny"] for name in people}
+
+
+def terms_of(character):
+    """The sources and licences of the people in a character's pictures, and the licence of images behind them."""
+    people = {name: CONFIG["terms"][name] for name in bodies_of(character)}
+    return {"people": people, "background": VARIATION["background"]["licence"]}
 
 
 def labelled(wildcards):
@@ -302,16 +311,21 @@ def labelled(wildcards):
     }
 
 
+def annotations():
+    """COCO's files, each of all characters in a split."""
+    files = [f"{file}_{split}.json" for file in COCO_FILES.values() for split in EXPORT["shares"]]
+    return [exported(f"coco/annotations/{file}") for file in files]
+
+
 def of_format(name):
     """All files and folders of one of the dataset's formats."""
-    files = [f"coco/annotations/{file}_{split}.json" for file in COCO_FILES.values() for split in EXPORT["shares"]]
-    gathered = {"coco": files, "yolo": ["yolo/data.yaml"]}.get(name, [])
-    return [*[folder for tree in TREES[name] for folder in shards(f"{tree}/*")], *map(exported, gathered)]
+    gathered = {"coco": annotations(), "yolo": [exported("yolo/data.yaml")]}.get(name, [])
+    return [*[folder for tree in TREES[name] for folder in shards(f"{tree}/*")], *gathered]
 
 
 def exports():
     """All files and folders that the target `export` makes."""
-    made = [exported("README.md"), *[file for name in EXPORT["formats"] for file in of_format(name)], *motions()]
+    made = [CARD, *[file for name in EXPORT["formats"] for file in of_format(name)], *motions()]
     return made if CHARACTERS else []
 
 

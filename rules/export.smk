@@ -19,6 +19,8 @@ rule export_facts:
         angles=list(ANGLES),
         # What is known of the bodies that are made here.
         bodies=lambda wildcards: bodies_of(wildcards.character),
+        terms=lambda wildcards: terms_of(wildcards.character),
+        gathered=[CARD],
         code=code("export_facts.py"),
     script:
         "../workflow/scripts/export_facts.py"
@@ -42,6 +44,8 @@ rule export_coco:
         "../envs/analysis.yaml"
     params:
         angles=list(ANGLES),
+        terms=lambda wildcards: terms_of(wildcards.character),
+        gathered=[CARD, *annotations()],
         code=code("export_coco.py"),
     script:
         "../workflow/scripts/export_coco.py"
@@ -63,6 +67,7 @@ rule export_yolo:
         "../envs/analysis.yaml"
     params:
         angles=list(ANGLES),
+        gathered=[CARD],
         code=code("export_yolo.py"),
     script:
         "../workflow/scripts/export_yolo.py"
@@ -84,6 +89,7 @@ rule export_webdataset:
     params:
         angles=list(ANGLES),
         size=EXPORT["shard_size"],
+        gathered=[CARD],
         code=code("export_webdataset.py"),
     script:
         "../workflow/scripts/export_webdataset.py"
@@ -103,6 +109,7 @@ rule export_arrays:
         "../envs/analysis.yaml"
     params:
         angles=list(ANGLES),
+        gathered=[CARD],
         code=code("export_arrays.py"),
     script:
         "../workflow/scripts/export_arrays.py"
@@ -114,11 +121,7 @@ rule gather_coco:
         images=shards("shards/*/images.jsonl"),
         people=[file for count in COCO_FILES for file in shards(f"shards/*/keypoints_{count}.jsonl")],
     output:
-        [
-            exported(f"coco/annotations/{name}_{split}.json")
-            for name in COCO_FILES.values()
-            for split in EXPORT["shares"]
-        ],
+        annotations(),
     log:
         exported("logs/gather_coco.log"),
     localrule: True
@@ -155,7 +158,7 @@ rule export_card:
         # Not read, but measured.
         made=[*[file for name in EXPORT["formats"] for file in of_format(name)], *motions()],
     output:
-        exported("README.md"),
+        CARD,
     log:
         exported("logs/export_card.log"),
     localrule: True

@@ -123,8 +123,6 @@ def test_a_character_is_a_full_description(folder):
         "scale": 1.0,
         "yaw": 90.0,
         "motion": None,
-        "source": "",
-        "licence": "",
     }
     assert characters["ada"]["file"] is None
     body = characters["ada"]["anny"]

@@ -24,7 +24,7 @@ from pycocotools.cocoeval import COCOeval
 from pose_factory import passes
 from pose_factory.config import load
 from pose_factory.errors import PoseFactoryError
-from pose_factory.export import coco, folders, streaming, yolo
+from pose_factory.export import coco, folders, streaming, terms, yolo
 from pose_factory.export.arrays import arrays
 from pose_factory.export.card import card, facts
 from pose_factory.export.splits import SPLITS, assign, split_of
@@ -36,6 +36,7 @@ from pose_factory.skeleton import EDGES, INDEX, JOINTS, PAIRS
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 WIDTH, HEIGHT = 160, 240
+LICENCES = {"front": "CC0", "left": "CC0; unknown"}
 FRAMES = [3, 5, 7, 9]
 
 
@@ -200,11 +201,11 @@ def annotated(tmp_path):
         views = [seen(name), seen(name, "left", 270)]
         lines[name] = {count: tmp_path / f"{name}_{count}.jsonl" for count in (0, 17, 23)}
         people = {count: lines[name][count] for count in coco.KEYPOINTS}
-        coco.write_lines(coco.records(views, "CC0"), lines[name][0], people)
+        coco.write_lines(coco.records(views, LICENCES), lines[name][0], people)
     files = {count: tmp_path / f"{count}.json" for count in coco.KEYPOINTS}
     for count, path in files.items():
         columns = [[of[kind] for of in lines.values()] for kind in (0, count)]
-        coco.write_split(path, count, {"description": "test"}, ["CC0", "CC0"], *columns)
+        coco.write_split(path, count, {"description": "test"}, {*LICENCES.values()}, *columns)
     return files
 
 
@@ -243,7 +244,8 @@ def test_a_coco_file_says_what_the_labels_say(annotated):
     for row, name in enumerate(view.names):
         about = images[f"crossing/{name}.png"]
         assert (about["width"], about["height"], about["frame"]) == (WIDTH, HEIGHT, FRAMES[row])
-        assert [item["name"] for item in truth.dataset["licenses"] if item["id"] == about["license"]] == ["CC0"]
+        names = {item["id"]: item["name"] for item in truth.dataset["licenses"]}
+        assert names[about["license"]] == LICENCES[about["camera_angle"]]
         people = truth.loadAnns(truth.getAnnIds(about["id"]))
         assert [item["person"] for item in people] == np.flatnonzero(view.present[row]).tolist()
         for item in people:
@@ -282,7 +284,7 @@ def test_the_first_seventeen_are_cocos_own(annotated):
 
 def test_ids_are_the_same_beside_any_other_characters_and_no_two_alike(annotated):
     together = COCO(str(annotated[17]))
-    alone = list(coco.records([seen("zoe"), seen("zoe", "left", 270)], "CC0"))
+    alone = list(coco.records([seen("zoe"), seen("zoe", "left", 270)], LICENCES))
     assert {image["id"] for image, _ in alone} < set(together.imgs)
     numbers = [item["id"] for _, people in alone for item in people[17]]
     assert set(numbers) < set(together.anns) and len(set(numbers)) == len(numbers) == 10
@@ -302,10 +304,10 @@ def test_characters_whose_ids_would_be_the_same_are_told():
 
 
 def test_more_pictures_than_ids_are_told(monkeypatch):
-    assert len(list(coco.records([seen()], ""))) == 4
+    assert len(list(coco.records([seen()], LICENCES))) == 4
     monkeypatch.setattr(coco, "INDEX_BITS", 2)
     with pytest.raises(PoseFactoryError, match="crossing has more than 3 pictures or people"):
-        list(coco.records([seen()], ""))
+        list(coco.records([seen()], LICENCES))
 
 
 def test_segmentations_are_what_is_seen_of_each_person(tmp_path):
@@ -317,7 +319,7 @@ def test_segmentations_are_what_is_seen_of_each_person(tmp_path):
         asked.append((angle, frame))
         return masks
 
-    found = list(coco.records([seen()], "", instances))
+    found = list(coco.records([seen()], LICENCES, instances))
     assert asked == [("front", 3), ("front", 5), ("front", 7)]  # nobody is in the fourth
     for _, people in found:
         for item in people[17]:
@@ -330,10 +332,10 @@ def test_a_mask_that_is_missing_or_of_another_size_is_told(tmp_path):
         return passes.read_instances(tmp_path / f"{frame:04d}.png")
 
     with pytest.raises(PoseFactoryError, match=r"0003\.png is missing or damaged; make it again"):
-        list(coco.records([seen()], "", instances))
+        list(coco.records([seen()], LICENCES, instances))
     cv2.imwrite(str(tmp_path / "0003.png"), np.zeros((WIDTH, HEIGHT), np.uint8))
     with pytest.raises(PoseFactoryError, match="masks of crossing/front are not of its pictures' size"):
-        list(coco.records([seen()], "", instances))
+        list(coco.records([seen()], LICENCES, instances))
     cv2.imwrite(str(tmp_path / "0003.png"), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     with pytest.raises(PoseFactoryError, match="is missing or damaged"):
         passes.read_instances(tmp_path / "0003.png")
@@ -588,8 +590,19 @@ with whole_folder(sys.argv[1]) as folder:
 # The card
 
 
-def character(*people: dict) -> dict:
-    return {"people": [{"source": "", "licence": "", "action": None, **each} for each in people]}
+TERMS = {"source": "", "licence": "", "motion": None}
+
+
+def test_pictures_are_under_the_terms_of_all_that_is_in_them():
+    motion = {"file": "jump.bvh", "licence": "CC BY 4.0"}
+    alone = {"people": {"ada": {**TERMS, "licence": "CC0"}}, "background": ""}
+    dancing = {"people": {"ada": {**TERMS, "licence": "CC0", "motion": motion}, "ben": TERMS}, "background": "CC0"}
+    behind = {"variation": {"background": {"file": "wood.png"}}}
+    drawn = {"variation": {"background": {"file": None}}}
+    assert terms.in_words({}, alone) == terms.in_words(drawn, alone) == "CC0"
+    assert terms.in_words(behind, alone) == "CC0; unknown"
+    assert terms.in_words(behind, dancing) == "CC BY 4.0; CC0; unknown"
+    assert terms.in_words(drawn, {**alone, "people": dancing["people"]}) == "CC BY 4.0; CC0; unknown"
 
 
 def test_the_card_counts_what_there_is_and_says_unknown_of_what_it_is_not_told():
@@ -597,10 +610,17 @@ def test_the_card_counts_what_there_is_and_says_unknown_of_what_it_is_not_told()
     described = {"motion": {"file": "/my motions/jump.bvh"}, "phenotype": {"age": 1.0, "gender": 0.25}}
     told = {
         "crossing": facts(
-            character({"name": "ada"}, {"name": "ben", "source": "a | b", "licence": "CC BY 4.0", "action": "run"}),
+            {"people": [{"name": "ada", "action": "jump"}, {"name": "ben", "action": "run"}]},
             [view],
             [{"variation": {"background": {"file": "/pictures/wood.png"}}}],
             {"ada": described, "ben": None},
+            {
+                "people": {
+                    "ada": {**TERMS, "motion": {"file": "jump.bvh", "licence": ""}},
+                    "ben": {**TERMS, "source": "a | b", "licence": "CC BY 4.0"},
+                },
+                "background": "",
+            },
         )
     }
     told = json.loads(json.dumps(told))  # as it is kept between jobs
@@ -622,6 +642,7 @@ def test_the_card_counts_what_there_is_and_says_unknown_of_what_it_is_not_told()
         "The phenotype of 2 poses is unknown",
         "| ada | unknown | unknown |",
         "| ben | a \\| b | CC BY 4.0 |",
+        "| jump.bvh | unknown |",
         "| wood.png | unknown |",
         "drawn with the seed 3",
         "license: unknown",

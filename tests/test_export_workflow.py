@@ -109,6 +109,18 @@ def test_another_seed_moves_characters_and_leaves_none_in_two_splits(exported, t
     assert "| `val` | 0.5 | 1 | 4 |" in card and "WebDataset" not in card
 
 
+def test_a_licence_changes_what_tells_of_it_and_no_picture(exported, tmp_path):
+    workflow = exported[0].copy(tmp_path / "copy")
+    workflow.change("characters.doll.licence", "CC0")
+    plan = without_target(workflow.plan("export"))
+    assert plan == of("doll", "export_facts export_coco") | GATHERED - {"gather_yolo"}
+    assert workflow.run("--cores", "2", "export").status == 0
+    folder = workflow.root / "results/export"
+    assert "| doll | unknown | CC0 |" in (folder / "README.md").read_text()
+    (licence,) = read_json(folder / "coco/annotations/person_keypoints_train.json")["licenses"]
+    assert licence["name"] == "CC0"
+
+
 # Read back
 
 
@@ -238,6 +250,23 @@ def test_a_full_disk_is_told_leaves_nothing_and_the_next_run_goes_on(exported, t
     disk(2000)
     assert workflow.run("--cores", "2", target).status == 0
     assert len(list((results / "export" / "yolo").rglob("*.txt"))) == 4
+
+
+def test_nothing_speaks_of_pictures_that_are_gone_when_a_character_fails(exported, tmp_path):
+    workflow = exported[0].copy(tmp_path / "copy")
+    results = workflow.root / "results"
+    shutil.rmtree(results / "export/coco/images")
+    picture = next((results / "xbot/left/frames").glob("*.png"))
+    picture.rename(results / "kept.png")
+    gathered = [*workflow.results("export/coco/annotations/*.json"), "export/README.md"]
+    assert len(gathered) == 7
+    run = workflow.run("--cores", "1", "--keep-going", "export")
+    assert run.status != 0 and "is missing; render its view again" in run.sentences[0]
+    assert workflow.results("export/coco/images/*/doll/*/*.png")
+    assert not workflow.results("export/coco/annotations/*.json") and not workflow.results("export/README.md")
+    (results / "kept.png").rename(picture)
+    assert workflow.run("--cores", "2", "export").status == 0
+    assert all((results / name).is_file() for name in gathered)
 
 
 def test_a_missing_picture_stops_that_character_alone(exported, tmp_path):

@@ -169,12 +169,8 @@ def test_another_image_in_the_folder_is_all_that_changes():
     assert draw(with_images([]), "ada", "front")["background"]["file"] is None
 
 
-def test_a_panorama_is_the_light_and_an_image_has_its_licence():
-    settings = with_images(["all around.HDR"])
-    drawn = draw(settings, "ada", "front")
-    assert drawn["light"]["kind"] == "panorama" and drawn["background"]["licence"] == "unknown"
-    settings["background"]["licence"] = "CC0"
-    assert draw(settings, "ada", "front")["background"]["licence"] == "CC0"
+def test_a_panorama_is_the_light():
+    assert draw(with_images(["all around.HDR"]), "ada", "front")["light"]["kind"] == "panorama"
     assert draw(with_images(["flat.jpg"]), "ada", "front")["light"]["kind"] == "studio"
 
 

@@ -5,6 +5,7 @@ import colorsys
 import bpy
 import numpy as np
 import pytest
+from angles import angle
 from characters import SHIRT, SKIN, build_humanoid, make, write_blend
 from PIL import Image
 
@@ -16,15 +17,7 @@ from pose_factory.frames import image
 from pose_factory.geometry.camera import Camera
 from pose_factory.geometry.framing import frame_view
 
-ANGLE = {
-    "azimuth": 0.0,
-    "elevation": 5.0,
-    "focal_length": 50.0,
-    "sensor_width": 36.0,
-    "margin": 0.1,
-    "resolution": [256, 192],
-    "framing": "each",
-}
+ANGLE = angle(resolution=[256, 192])
 SETTINGS = {"engine": "workbench", "device": "cpu", "samples": 8, "denoise": False, "seed": 0}
 TOP, SECOND, SHOES = "#20a040", "#d01060", "#2040c0"
 LOOK = {"top": TOP, "bottom": {"pattern": "stripes", "colours": ["#e0e0f0", SECOND], "size": 0.2}, "shoes": SHOES}

@@ -50,14 +50,15 @@ def load(config: dict, root: Path, all_here: bool = True) -> dict:
     some, those that are missing are no problem. In the result `characters` maps each chosen name to
     {name, file (absolute path; of a `remote` one, where it is fetched to) or None, anny (full description) or None,
     motion ({file (absolute path), action}, as that of an anny body) or None,
-    action, scale, yaw (degrees), source, licence} or, where it is a scene, to {name, people: [{character, from
+    action, scale, yaw (degrees)} or, where it is a scene, to {name, people: [{character, from
     (metres)}]} with `to` (metres) and `facing` (degrees) of a person, `fps` and `frames` where they are set; `members`
     are the characters that are not chosen but stand in a chosen scene; `cameras` maps each camera angle's name to
     {name, azimuth, elevation (degrees), focal_length, sensor_width (mm), margin, resolution, framing}; `videos` maps
     each chosen name to its file's absolute path; `only` lists the chosen names; `variation.background` has `files`, the
-    names of the images in its folder, too; `splits` has train, val or test of every character, chosen or not, so that a
-    choice changes none. Raises PoseFactoryError for the mistake that comes first in the file, with the number of the
-    others.
+    names of the images in its folder, too; `terms` has {source, licence, motion ({file (name), licence} or None)} of
+    every character but scenes, and `splits` has train, val or test of every character; of all of them, chosen or not,
+    so that a choice changes none. Raises PoseFactoryError for the mistake that comes first in the file, with the number
+    of the others.
     """
     schema = json.loads(SCHEMA_PATH.read_text())
     problems = _schema_problems(config, schema) + list(_name_problems(config))
@@ -77,6 +78,7 @@ def load(config: dict, root: Path, all_here: bool = True) -> dict:
     chosen = _chosen(config) or [*characters, *videos]
     members = [name for name in _with_members(characters, chosen) if name not in chosen]
     described = {name: _character(name, character, root, results) for name, character in characters.items()}
+    terms = {name: _terms(character) for name, character in described.items() if "people" not in character}
     return {
         **filled,
         "results": results,
@@ -86,6 +88,7 @@ def load(config: dict, root: Path, all_here: bool = True) -> dict:
         "videos": {name: str(_resolve(videos[name], root)) for name in chosen if name in videos},
         "cameras": _cameras(filled["cameras"], _angles(schema)),
         "variation": _variation(filled["variation"], root),
+        "terms": terms,
         "splits": assign(described, filled["export"]["seed"], filled["export"]["shares"]),
     }
 
@@ -102,6 +105,13 @@ def _character(name: str, character: dict, root: Path, results: str) -> dict:
     if motion := motion_of(character):
         motion["file"] = str(_resolve(motion["file"], root))
     return character
+
+
+def _terms(character: dict) -> dict:
+    """Take out of a character what says where it and its motion come from, which nothing of it is made of."""
+    motion = motion_of(character)
+    of_motion = {"file": Path(motion["file"]).name, "licence": motion.pop("licence")} if motion else None
+    return {"source": character.pop("source"), "licence": character.pop("licence"), "motion": of_motion}
 
 
 def _angles(schema: dict) -> dict[str, float]:

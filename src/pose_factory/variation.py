@@ -40,10 +40,7 @@ OFF: dict[str, Any] = {
     },
     "occluders": [],
     "light": {"kind": "studio", "strength": 1.0, "turn": 0.0, "hour": None},
-    "background": {
-        **{"kind": "gradient", "colours": [], "pattern": None, "scale": None},
-        **{"file": None, "licence": None},
-    },
+    "background": {"kind": "gradient", "colours": [], "pattern": None, "scale": None, "file": None},
     "ground": {"kind": "plain", "colours": [], "size": None},
     "noise": {"sigma": 0.0, "seed": 0},
     "motion_blur": {"shutter": 0.0},
@@ -63,8 +60,7 @@ def draw(settings: dict, character: str, camera_angle: str) -> dict[str, Any]:
             `geometry.occlusion.place`.
         light: `kind` (studio, sun or sky; panorama where the background is one), `strength` (factor), `turn` (degrees),
             `hour` (of a sun or a sky, also of one that is seen only).
-        background: `kind`, `colours` ('#rrggbb'), `pattern` and `scale` (of a texture), `file` (a name in the folder)
-            and `licence` (of an image).
+        background: `kind`, `colours` ('#rrggbb'), `pattern` and `scale` (of a texture), `file` (a name in the folder).
         ground: `kind`, `colours`, `size` (metres, of its pattern).
         noise: `sigma` (a fraction of full scale), `seed`.
         motion_blur: `shutter` (a fraction of the time between frames).
@@ -170,14 +166,12 @@ def _light(of_place: _Draw, settings: dict, background: dict) -> dict:
 def _background(of_place: _Draw, settings: dict) -> dict:
     kind = of_place.one_of("background", settings["kinds"])
     count = {"plain": 1, "texture": 2}.get(kind, 0)
-    file = _file(of_place, settings["files"]) if kind == "images" else None
     return {
         "kind": kind,
         "colours": [of_place.colour(f"background {number}", kind) for number in range(count)],
         "pattern": of_place.one_of("background pattern", PATTERNS) if kind == "texture" else None,
         "scale": of_place.between("background scale", (2, 12)) if kind == "texture" else None,
-        "file": file,
-        "licence": (settings["licence"] or "unknown") if file else None,
+        "file": _file(of_place, settings["files"]) if kind == "images" else None,
     }
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pose_factory.export import yolo
-from pose_factory.export.folders import place, remove_from_other_splits
+from pose_factory.export.folders import place, remove_from_other_splits, withdraw
 from pose_factory.export.views import read_views
 from pose_factory.files import whole_folder
 from pose_factory.job import job
@@ -11,6 +11,7 @@ from pose_factory.job import job
 with job(snakemake):
     given, made = snakemake.input, snakemake.output
     views = read_views(snakemake.wildcards.character, snakemake.params.angles, given)
+    withdraw(snakemake.params.gathered)
     for path in (made.images, made.labels):
         remove_from_other_splits(Path(path))
     with whole_folder(made.images) as images, whole_folder(made.labels) as labels:

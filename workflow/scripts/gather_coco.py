@@ -12,7 +12,7 @@ with job(snakemake):
     given, params = snakemake.input, snakemake.params
     names = [character for character, _ in params.splits]
     coco.check_blocks(names)
-    licences = [read_json(facts)["licence"] for facts in given.facts]
+    licences = [{view["licence"] for view in read_json(facts)["angles"].values()} for facts in given.facts]
     outputs, people = iter(map(Path, snakemake.output)), iter(map(Path, given.people))
     for count in params.counts:
         lines = [next(people) for _ in names]
@@ -22,7 +22,7 @@ with job(snakemake):
                 next(outputs),
                 count,
                 {"description": f"Pose Factory, {split}", "version": VERSION},
-                [licences[index] for index in ours],
+                set().union(*(licences[index] for index in ours)),
                 [Path(given.images[index]) for index in ours],
                 [lines[index] for index in ours],
             )

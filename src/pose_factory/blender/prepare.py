@@ -86,8 +86,6 @@ def prepare(source: dict, destination: Path) -> dict:
         "scale_found": found,
         "meshes": [mesh.name for mesh in character.meshes],
         "vertices": sum(len(mesh.data.vertices) for mesh in character.meshes),
-        "source": source.get("source", ""),
-        "licence": source.get("licence", ""),
         "source_sha256": digest,
         "motion_file": motion_path.name if motion_path else None,
         "motion_sha256": motion_digest,

@@ -11,8 +11,8 @@ from pose_factory.errors import PoseFactoryError
 
 NAME = "Workbench colours"
 WIDTH, LEAST = 2048, 4
-"""Pixels of the picture, in which every face has a square of its own, and of a square, for which it may be wider. Between
-two corners of a face of an Anny body lie 8 of them; half of its faces' sides are shorter than 7 mm."""
+"""Pixels of the picture, in which every face has a square of its own, and of a square, for which it may be wider.
+Between two corners of a face of an Anny body lie 8 of them; half of its faces' sides are shorter than 7 mm."""
 FREE = 1.5
 """Pixels around a face in its square, for what is painted over its edges."""
 GREY = (0.5, 0.5, 0.5, 1.0)

@@ -4,10 +4,12 @@ import json
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
+from typing import Any
 
 from pose_factory.export.splits import SPLITS
-from pose_factory.export.views import UNKNOWN, View, licence_of
+from pose_factory.export.terms import UNKNOWN, background_of, in_words
+from pose_factory.export.views import View
 from pose_factory.skeleton import JOINTS
 
 VERSION = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["version"]
@@ -60,10 +62,17 @@ print(view["joints_world"].shape, pixels[..., :2])
 MOTIONS = "Motions, for other programs (docs/biomechanics.md of Pose Factory)"
 
 
-def facts(character: dict, views: Iterable[View], renders: Iterable[dict], bodies: Mapping[str, dict | None]) -> dict:
+def facts(
+    character: dict,
+    views: Iterable[View],
+    renders: Iterable[dict],
+    bodies: Mapping[str, dict | None],
+    terms: Mapping[str, Any],
+) -> dict:
     """What the card tells of a character: counts by camera angle, and where each person of character.json is from.
 
-    `renders` are its views' render.json; `bodies` has the description of the Anny body of each person that is one.
+    `renders` are its views' render.json; `bodies` has the description of the Anny body of each person that is one;
+    `terms` are those of its people and backgrounds (export.terms).
     """
     by_angle, backgrounds = {}, set()
     for view, render in zip(views, renders, strict=True):
@@ -75,25 +84,25 @@ def facts(character: dict, views: Iterable[View], renders: Iterable[dict], bodie
             "empty": int((~present.any(-1)).sum()),
             "poses": present.sum(0).tolist(),
             "visibility": [states[state] for state in range(3)],
+            "licence": in_words(render, terms),
         }
-        background = render.get("variation", {}).get("background") or {}
-        if background.get("file"):
-            backgrounds.add((PurePath(background["file"]).name, background.get("licence") or UNKNOWN))
+        if background := background_of(render, terms):
+            backgrounds.add(background)
     people = []
     for person in character["people"]:
-        anny = bodies.get(person["name"])
-        motion = anny["motion"] if anny else person["action"]
+        anny, told = bodies.get(person["name"]), terms["people"][person["name"]]
+        own = anny["motion"] if anny else person["action"]
         people.append(
             {
                 "name": person["name"],
-                "source": person["source"] or UNKNOWN,
-                "licence": person["licence"] or UNKNOWN,
-                "motion": PurePath(motion["file"]).name if isinstance(motion, dict) else motion or "none",
+                "source": told["source"] or UNKNOWN,
+                "licence": told["licence"] or UNKNOWN,
+                "motion": (told["motion"]["file"] if told["motion"] else own) or "none",
+                "motion_licence": (told["motion"]["licence"] or UNKNOWN) if told["motion"] else None,
                 "phenotype": anny["phenotype"] if anny else None,
             }
         )
     return {
-        "licence": licence_of(character),
         "people": people,
         "angles": by_angle,
         "backgrounds": [list(background) for background in sorted(backgrounds)],
@@ -128,7 +137,7 @@ def card(
 
 def _front_matter(told, sizes, images: int, filled: Sequence[str]) -> str:
     licences = {person["licence"] for character in told.values() for person in character["people"]}
-    licences |= {licence for character in told.values() for _, licence in character["backgrounds"]}
+    licences |= {licence for _, licence in [*_motions(told), *_backgrounds(told)]}
     size = next((name for limit, name in SIZES.items() if images < limit), "n>10M")
     lines = ["---", "pretty_name: Pose Factory", f"license: {'unknown' if UNKNOWN in licences else 'other'}"]
     lines += ["task_categories:", "- keypoint-detection", "tags:", "- human-pose-estimation", "- synthetic"]
@@ -220,13 +229,24 @@ def _distributions(told: Mapping[str, dict], views) -> str:
 
 def _licences(told: Mapping[str, dict]) -> str:
     people = {person["name"]: person for character in told.values() for person in character["people"]}
-    backgrounds = sorted({tuple(found) for character in told.values() for found in character["backgrounds"]})
     text = "## Sources and licences\n\nAs the config of the dataset says; what it does not say is unknown.\n\n"
     rows = [[name, person["source"], person["licence"]] for name, person in sorted(people.items())]
     text += _table(["character", "source", "licence"], rows)
-    if backgrounds:
-        text += "\n" + _table(["background", "licence"], backgrounds)
+    for what, rows in (("motion", _motions(told)), ("background", _backgrounds(told))):
+        if rows:
+            text += "\n" + _table([f"{what} from a file", "licence"], rows)
     return text
+
+
+def _motions(told: Mapping[str, dict]) -> list[tuple[str, str]]:
+    """The motions that came from files of their own, with their licences."""
+    people = [person for character in told.values() for person in character["people"] if person["motion_licence"]]
+    return sorted({(person["motion"], person["motion_licence"]) for person in people})
+
+
+def _backgrounds(told: Mapping[str, dict]) -> list[tuple[str, str]]:
+    """The images behind people, with their licences."""
+    return sorted({tuple(found) for character in told.values() for found in character["backgrounds"]})
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence]) -> str:

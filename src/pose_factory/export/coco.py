@@ -5,7 +5,7 @@ The records of each character are lines of JSON, so that a split is put together
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -47,11 +47,12 @@ def block(name: str) -> int:
 
 
 def records(
-    views: Iterable[View], licence: str, instances: Instances | None = None
+    views: Iterable[View], licences: Mapping[str, str], instances: Instances | None = None
 ) -> Iterator[tuple[dict, dict[int, list[dict]]]]:
     """Of each picture of a character: its `images` record, and by number of keypoints the `annotations` of its people.
 
-    With `instances`, annotations have a segmentation: of what is seen of the person. Raises PoseFactoryError for more
+    `licences` has the terms of each camera angle's pictures, in words. With `instances`, annotations have a
+    segmentation: of what is seen of the person. Raises PoseFactoryError for more
     pictures or people than there are ids.
     """
     image_id = annotation_id = 0
@@ -77,7 +78,7 @@ def records(
                 "file_name": f"{view.character}/{name}.png",
                 "width": view.camera.width,
                 "height": view.camera.height,
-                "license": block(licence),
+                "license": block(licences[view.angle]),
                 "character": view.character,
                 "camera_angle": view.angle,
                 "frame": int(view.frames[row]),
@@ -149,15 +150,15 @@ def write_lines(found: Iterable[tuple[dict, dict[int, list[dict]]]], images: Pat
 
 
 def write_split(
-    path: Path, count: int, info: dict, licences: Sequence[str], images: Sequence[Path], people: Sequence[Path]
+    path: Path, count: int, info: dict, licences: Collection[str], images: Sequence[Path], people: Sequence[Path]
 ) -> None:
     """Write one COCO file of people with `count` keypoints, from the lines of all its characters.
 
-    `licences` are those of its images, in words.
+    `licences` are the different ones of its images, in words.
     """
     head = {
         "info": info,
-        "licenses": [{"id": block(licence), "name": licence, "url": ""} for licence in sorted(set(licences))],
+        "licenses": [{"id": block(licence), "name": licence, "url": ""} for licence in sorted(licences)],
         "categories": [category(count)],
     }
     with atomic(path) as temporary, temporary.open("w") as file:

@@ -55,6 +55,13 @@ def remove_from_other_splits(shard: Path) -> None:
             shutil.rmtree(path)
 
 
+def withdraw(gathered: Iterable[str]) -> None:
+    """Delete files that are put together from shards before one of these changes, for they would be wrong from then on,
+    and for good if another character fails."""
+    for path in gathered:
+        Path(path).unlink(missing_ok=True)
+
+
 def remove_motions(folder: Path, characters: Iterable[str]) -> list[Path]:
     """Delete the motions in `folder` that are none of these characters'; return which."""
     kept = set(characters)

@@ -13,8 +13,6 @@ from pose_factory.frames import image
 from pose_factory.geometry.camera import Camera
 from pose_factory.skeleton import JOINTS
 
-UNKNOWN = "unknown"
-"""The licence and source of what has none in the config."""
 BOX = ["x_min", "y_min", "x_max", "y_max"]
 
 
@@ -104,8 +102,3 @@ def read_views(character: str, angles: Sequence[str], given) -> Iterator[View]:
 
 def _index(table: pd.DataFrame, *columns: str) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(table[["frame", *columns]])
-
-
-def licence_of(character: dict) -> str:
-    """The terms of all people in a character's pictures (character.json)."""
-    return "; ".join(sorted({person["licence"] or UNKNOWN for person in character["people"]}))
