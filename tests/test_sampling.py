@@ -10,6 +10,7 @@ from scipy import stats
 from snakemake.utils import update_config
 
 from pose_factory.bodies import sampling
+from pose_factory.bodies.anny_body import bare_body
 from pose_factory.bodies.motion import names
 from pose_factory.bodies.sampling import as_config, sample
 from pose_factory.config import load
@@ -29,23 +30,49 @@ def column(people: list[dict], name: str) -> np.ndarray:
     return np.array([person["phenotype"][name] for person in people])
 
 
+def ends(people: list[dict], name: str) -> tuple[float, np.ndarray | float]:
+    """Between which a phenotype is; where muscle ends goes by each person's weight."""
+    low, high = sampling.RANGES[name]
+    return low, high - sampling.LESS_MUSCLE * column(people, "weight") if name == "muscle" else high
+
+
+def shares(people: list[dict], name: str) -> np.ndarray:
+    """(N,) how far from one end to the other a phenotype is."""
+    low, high = ends(people, name)
+    return (column(people, name) - low) / (high - low)
+
+
 def stages(people: list[dict]) -> np.ndarray:
     return np.digitize(column(people, "age"), [high for _, high in sampling.STAGES.values()][:-1])
 
 
-def is_often(found: list, shares: dict) -> bool:
-    """Whether the words in `found` are as frequent as `shares` says, by the chi-square test."""
+def is_often(found: list, expected: dict) -> bool:
+    """Whether the words in `found` are as frequent as `expected` says, by the chi-square test."""
     count = Counter(found)
-    assert set(count) <= set(shares)
-    return stats.chisquare([count[key] for key in shares], np.array(list(shares.values())) * len(found)).pvalue > LEAST
+    assert set(count) <= set(expected)
+    often = np.array(list(expected.values())) * len(found)
+    return stats.chisquare([count[key] for key in expected], often).pvalue > LEAST
 
 
 @pytest.mark.parametrize("name", sampling.RANGES)
 def test_phenotypes_are_uniform(many, name):
-    low, high = sampling.RANGES[name]
+    low, high = ends(many, name)
     values = column(many, name)
-    assert low <= values.min() and values.max() <= high
-    assert stats.kstest(values, "uniform", (low, high - low)).statistic < 2 / MANY**0.5
+    assert low <= values.min() and (values <= high + 0.0005).all()
+    assert stats.kstest(shares(many, name), "uniform").statistic < 2 / MANY**0.5
+
+
+def test_adults_are_as_light_and_as_heavy_as_people_are(many):
+    """By the body mass index, of which 30 is the bound of obesity; of the world's adults 43 % are above 25."""
+    found = []
+    for person in many[:64]:
+        if person["phenotype"]["age"] >= 0.6:
+            body = bare_body(person["phenotype"])
+            a, b, c = body.vertices[body.faces].transpose(1, 0, 2)
+            litres = 1000 * (a * np.cross(b, c)).sum() / 6
+            found.append(litres / np.ptp(body.vertices[:, 2]) ** 2)
+    assert min(found) < 19 and max(found) > 30
+    assert 0.2 < np.mean(np.array(found) > 25) < 0.45
 
 
 def test_the_stages_of_life_are_equally_frequent_and_uniform_in_themselves(many):
@@ -60,21 +87,21 @@ def test_any_power_of_two_of_people_has_one_in_each_equal_part(many):
     """The ages' parts are those of the stages, which are of unequal width."""
     for count in (4, 16, 64):
         people = many[:count]
-        parts = {name: (column(people, name) - low) / (high - low) for name, (low, high) in sampling.RANGES.items()}
+        parts = {name: shares(people, name) for name in sampling.RANGES}
         lows, highs = np.array(list(sampling.STAGES.values()))[stages(people)].T
         parts["age"] = (stages(people) + (column(people, "age") - lows) / (highs - lows)) / len(sampling.STAGES)
-        for name, shares in parts.items():
+        for name, found in parts.items():
             # of what is written to three digits, some lies on the edge of its part
             np.testing.assert_allclose(
-                np.sort(shares), (np.arange(count) + 0.5) / count, atol=0.51 / count + 0.006, err_msg=name
+                np.sort(found), (np.arange(count) + 0.5) / count, atol=0.51 / count + 0.006, err_msg=name
             )
 
 
 def test_what_is_spread_is_not_tied_together():
-    """In a set of 20, too, a tall person need not be old."""
+    """In a set of 20, too, a tall person need not be old. Muscle goes by weight with its upper end alone."""
     for seed in range(8):
         people = [person["anny"] for person in sample(20, seed).values()]
-        table = np.stack([column(people, name) for name in people[0]["phenotype"]])
+        table = np.stack([column(people, "age"), *(shares(people, name) for name in sampling.RANGES)])
         ties = np.abs(np.corrcoef(table)[np.triu_indices(len(table), 1)])
         assert ties.max() < 0.65 and ties.mean() < 0.25
 
@@ -121,12 +148,14 @@ def test_styles_cuts_and_patterns_are_as_frequent_as_stated(many):
     for key, often in (("sleeves", sampling.LONG_SLEEVES), ("legs", sampling.LONG_LEGS)):
         assert is_often([look[key] for look in looks], {"long": often, "short": 1 - often})
     for garment, often in (("top", 1.0), ("bottom", 0.5)):
-        shares = {pattern: share * often for pattern, share in sampling.PATTERNS.items()}
+        patterns = {pattern: share * often for pattern, share in sampling.PATTERNS.items()}
         worn = [look[garment]["pattern"] if isinstance(look[garment], dict) else "plain" for look in looks]
-        assert is_often(worn, {**shares, "plain": 1 - sum(shares.values())})
+        assert is_often(worn, {**patterns, "plain": 1 - sum(patterns.values())})
     assert all(isinstance(look["shoes"], str) for look in looks)
     assert is_often([look["shoes"] for look in looks], dict.fromkeys(sampling.CLOTH, 1 / len(sampling.CLOTH)))
-    sizes = np.log([look["top"]["size"] for look in looks if isinstance(look["top"], dict)])
+    patterned = [look["top"] for look in looks if isinstance(look["top"], dict)]
+    assert all(("size" in top) == (top["pattern"] != "gradient") for top in patterned)
+    sizes = np.log([top["size"] for top in patterned if "size" in top])
     low, high = np.log(sampling.SIZES)
     assert stats.kstest(sizes, "uniform", (low, high - low)).pvalue > LEAST
 
@@ -165,5 +194,9 @@ def test_what_is_written_is_a_config(count):
     assert list(loaded["characters"]) == list(sample(count, 5)) and len(loaded["characters"]) == count
     for name, person in sample(count, 5).items():
         character = loaded["characters"][name]
-        assert character["anny"] == person["anny"]
+        look = {
+            key: {"size": 0.06, **value} if isinstance(value, dict) else value  # the default, unused, of a gradient
+            for key, value in person["anny"]["look"].items()
+        }
+        assert character["anny"] == {**person["anny"], "look": look}
         assert character["licence"] and character["source"]

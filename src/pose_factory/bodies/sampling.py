@@ -24,12 +24,14 @@ STAGES = {
 (anny/data/shape_calibration) they begin at 0, 4, 11, 16 and 64 years."""
 RANGES = {
     "gender": (0.0, 1.0),
-    "weight": (0.1, 0.9),
+    "weight": (0.1, 1.0),
     "height": (0.2, 0.65),
-    "muscle": (0.2, 0.8),
+    "muscle": (0.1, 0.9),
     "proportions": (0.2, 0.9),
 }
-"""The other phenotypes are uniform between these, whatever the age."""
+"""The other phenotypes are uniform between these, whatever the age, but for what LESS_MUSCLE takes."""
+LESS_MUSCLE = 0.7
+"""How much lower muscle's upper end is for each unit of weight: Anny's weight shows little where there is muscle."""
 SKIN = {
     "very light": ("#cda99d", "#c8a597", "#c4a092"),
     "light": ("#bf9b8c", "#bb9786", "#b79381"),
@@ -60,7 +62,7 @@ CLOTH = (
 PATTERNS = {"stripes": 0.12, "pinstripes": 0.08, "checks": 0.1, "dots": 0.08, "gradient": 0.06, "mottled": 0.06}
 """How often a top has one; a bottom half as often, and shoes none."""
 SIZES = (0.02, 0.1)
-"""Metres after which a pattern repeats, uniform in the logarithm."""
+"""Metres after which a pattern repeats, uniform in the logarithm; `gradient` does not repeat."""
 LONG_SLEEVES, LONG_LEGS = 0.4, 0.7
 FACE = (
     "head-scale-horiz-decr-incr", "head-fat-decr-incr", "forehead-scale-vert-decr-incr", "eyebrows-trans-down-up",
@@ -121,7 +123,10 @@ def _person(row: np.ndarray, rng: np.random.Generator, seed: int, number: int) -
     stages = list(STAGES.values())
     stage = int(age * len(stages))
     phenotype = {"age": _between(stages[stage], age * len(stages) - stage)}
-    phenotype |= {name: _between(ends, share) for (name, ends), share in zip(RANGES.items(), spread, strict=True)}
+    for (name, (low, high)), share in zip(RANGES.items(), spread, strict=True):
+        if name == "muscle":
+            high -= LESS_MUSCLE * phenotype["weight"]
+        phenotype[name] = _between((low, high), share)
     grey = rng.random() < (phenotype["age"] - GREYING) / (1 - GREYING)
     tones = [(kind, tone) for kind, several in SKIN.items() for tone in several]
     kind, tone = tones[int(skin * len(tones))]
@@ -168,7 +173,8 @@ def _cloth(rng: np.random.Generator, patterned: float) -> str | dict:
     for pattern, often in PATTERNS.items():
         share -= often * patterned
         if share < 0:
-            return {"pattern": pattern, "colours": [first, second], "size": size}
+            cloth = {"pattern": pattern, "colours": [first, second]}
+            return cloth if pattern == "gradient" else {**cloth, "size": size}
     return first
 
 
