@@ -55,7 +55,7 @@ def test_videos_load_as_absolute_paths_and_only_chooses_them_like_characters(tmp
             {"x y": "dance.mp4"},
             "videos.x y is not a valid name; use at most 64 letters, digits, '_' and '-' ('dataset'",
         ),
-        ({"review": "dance.mp4"}, "videos.review is not a valid name; use letters"),
+        ({"review": "dance.mp4"}, "videos.review is not a valid name; use at most"),
         ({"ada": "dance.mp4"}, "videos.ada has the name of a character; give it another."),
         ({"Ada": "dance.mp4"}, "videos.Ada differs from another name only in upper and lower case."),
         (["dance.mp4"], 'videos is ["dance.mp4"], but must be a mapping (real footage, by name).'),
