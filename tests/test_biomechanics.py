@@ -25,6 +25,7 @@ from pose_factory.blender.staging import stage
 from pose_factory.bodies.anny_body import bare_body, build_body
 from pose_factory.errors import PoseFactoryError
 from pose_factory.export.body_parameters import write_body
+from pose_factory.export.folders import remove_motions
 from pose_factory.export.markers import trc, write_c3d
 from pose_factory.export.recording import Recording, read_recording, write_recording
 from pose_factory.files import atomic
@@ -296,6 +297,16 @@ def test_a_motion_of_many_thousand_frames_is_a_c3d_whole_or_not_at_all(tmp_path)
     assert not (tmp_path / "longer.c3d").exists()
 
 
+def test_only_motions_of_those_who_are_gone_are_deleted(tmp_path):
+    kept = {"ada.bvh", "duo.0.c3d", "notes.txt", "gone.mp4", "gone.x.bvh", ".gone-x1.bvh"}
+    for name in (*kept, "gone.bvh", "gone.12.trc", "gone.body.npz"):
+        (tmp_path / name).touch()
+    (tmp_path / "old.bvh").mkdir()
+    gone = remove_motions(tmp_path, ["ada", "duo"])
+    assert [path.name for path in gone] == ["gone.12.trc", "gone.body.npz", "gone.bvh"]
+    assert {path.name for path in tmp_path.iterdir()} == kept | {"old.bvh"}
+
+
 # Bodies
 
 
@@ -425,7 +436,7 @@ def test_what_a_full_disk_cuts_short_is_told_and_not_kept(tmp_path, suffix):
                 else:
                     temporary.write_text(trc(recording.joints, 1, 30, path.name))
     told = str(error.value)
-    assert ("is its disk full?" in told or "free some space" in told) and told.endswith((".", "?")) and "\n" not in told
+    assert told.startswith(f"Cannot write {path}: ") and told.endswith("; free some space or fix its folder.")
     assert not list(tmp_path.iterdir())
 
 

@@ -139,7 +139,7 @@ def write(
 @pytest.mark.parametrize("pattern", NAMES.values(), ids=NAMES.keys())
 def test_names_of_many_programs_are_known(tmp_path, pattern):
     recording = bvh.read(write(tmp_path / "a motion.bvh", pattern))
-    assert len(recording) == 7 and recording.fps == pytest.approx(30)
+    assert len(recording) == 7 and recording.fps == 30
     assert recording.rest["left_wrist"][0] > 0.6 and recording.rest["neck"][2] > recording.rest["pelvis"][2] + 0.4
     if "foot" in pattern:
         assert recording.rest["left_foot"][1] < recording.rest["left_ankle"][1] - 0.1  # it faces -Y
@@ -223,6 +223,26 @@ DAMAGE = {
     "a brace is missing": (lambda text: text.replace("}\nMOTION", "MOTION"), "does not close all its braces"),
     "a brace too many": (lambda text: text.replace("}\nMOTION", "}\n}\nMOTION"), "closes more braces"),
     "two people": (lambda text: text.replace("MOTION", "ROOT Other\n{\nOFFSET 0 0 0\n}\nMOTION"), "several skeletons"),
+    "a name twice": (
+        lambda text: text.replace("JOINT LeftToeBase", "JOINT LeftFoot"),
+        "it has two joints called LeftFoot; rename one",
+    ),
+    "no channels": (
+        lambda text: re.sub(r"\tCHANNELS.*\n", "", text.partition("Frame Time")[0]) + "Frame Time: 0.04\n",
+        "none of its joints has CHANNELS, so it holds no motion",
+    ),
+    "a place beyond all": (
+        lambda text: re.sub(r"(Frame Time.*\n)\S+", r"\g<1>1e30", text),
+        r"its pelvis is \S+e\+30 leg lengths off in frame 1, where nobody gets to; correct that frame, or cut it out",
+    ),
+    "all places beyond all": (
+        lambda text: text[: text.index("Time: ")] + re.sub(r"\n\S+", r"\n-1e30", text[text.index("Time: ") :].rstrip()),
+        "leg lengths off in frame 1",
+    ),
+    "a glitch in one frame": (
+        lambda text: text[: (start := text.rindex("\n", 0, -1) + 1)] + re.sub(r"\S+", "1e6", text[start:], count=1),
+        r"its pelvis is 1\.2e\+06 leg lengths off in frame 7",
+    ),
     "an unknown rig": (lambda text: text.replace("LeftForeArm", "Bone7"), "the closest, mixamo, lacks left_elbow"),
     "a limb without a length": (
         lambda text: re.sub(r"(JOINT LeftForeArm\n\s*\{\n\s*OFFSET) .*", r"\1 0 0 0", text),
@@ -243,6 +263,37 @@ def test_what_is_damaged_is_told_in_one_sentence(tmp_path, change, sentence):
         motion_files.read(path)
     text = str(error.value)
     assert text.startswith(f"The motion file {path}: ") and text.endswith(".") and "\n" not in text
+
+
+def test_a_long_way_is_no_mistake(tmp_path):
+    path = write(tmp_path / "motion.bvh")
+    head, times, rows = re.split(r"(Frame Time.*\n)", path.read_text())
+    walked = [f"{100 * number} {row.split(maxsplit=1)[1]}" for number, row in enumerate(rows.splitlines())]
+    path.write_text(head + times + "\n".join(walked))
+    assert np.ptp(bvh.read(path).places["pelvis"], axis=0).max() == pytest.approx(600)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fps"),
+    [
+        ("0.03333333", 30),
+        ("0.0333", 30),
+        (".0333667", 30000 / 1001),
+        ("0.0416667", 24),
+        ("0.0417083", 24000 / 1001),
+        ("0.0083333", 120),
+        ("0.00834167", 120000 / 1001),
+        ("0.016683", 60000 / 1001),
+        ("0.01", 100),
+        ("0.0334", 30000 / 1001),
+        ("0.0335", 1 / 0.0335),
+        ("0.02777778", 1 / 0.02777778),
+    ],
+)
+def test_a_usual_rate_is_known_however_its_frame_time_is_rounded(tmp_path, seconds, fps):
+    path = write(tmp_path / "motion.bvh", frames=1)
+    path.write_text(path.read_text().replace("0.03333333", seconds))
+    assert bvh.read(path).fps == fps
 
 
 def test_bvh_has_no_actions(tmp_path):

@@ -35,7 +35,7 @@ def test_people_are_the_same_in_every_process(tmp_path):
     assert (first.returncode, first.stderr) == (0, "")
     file = tmp_path / "My Config" / "people.yaml"
     second = command("characters", "sample", "--count", "5", "--seed", "7", "--output", str(file), PYTHONHASHSEED="2")
-    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    assert (second.returncode, second.stdout, second.stderr) == (0, f"wrote 5 people to {file}\n", "")
     assert first.stdout == file.read_text() == as_config(5, 7)
 
 
@@ -54,10 +54,33 @@ def test_a_file_is_only_replaced_on_demand(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path):
-    (tmp_path / "people.yaml").mkdir()
+    done = command("characters", "sample", "--count", "1", "--output", f"{'long' * 99}.yaml", cwd=tmp_path)
+    assert done.returncode == 1 and not list(tmp_path.iterdir())
+    assert (
+        done.stderr
+        == f"Error: Cannot write {tmp_path / ('long' * 99)}.yaml: File name too long; give it a shorter name.\n"
+    )
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_is_not_replaced(tmp_path, make):
+    make(tmp_path / "people.yaml")
+    kind = (tmp_path / "people.yaml").stat().st_mode
     done = command("characters", "sample", "--output", "people.yaml", "--overwrite", cwd=tmp_path)
-    assert done.returncode == 1 and done.stderr.startswith("Error: Cannot write people.yaml: Is a directory")
-    assert len(done.stderr.splitlines()) == 1 and not list((tmp_path / "people.yaml").iterdir())
+    told = "Error: people.yaml is no file; name another, or leave --output out for the console.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+    assert (tmp_path / "people.yaml").stat().st_mode == kind and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_a_link_leads_to_is_written_and_the_link_stays(tmp_path):
+    (tmp_path / "mine").mkdir()
+    target, link = tmp_path / "mine" / "people.yaml", tmp_path / "link.yaml"
+    link.symlink_to(target)
+    words = ["characters", "sample", "--count", "1", "--output", "link.yaml"]
+    assert command(*words, cwd=tmp_path).returncode == 1 and not target.exists()
+    done = command(*words, "--overwrite", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "wrote 1 person to link.yaml\n")
+    assert link.is_symlink() and target.read_text() == as_config(1, 1)
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
@@ -65,7 +88,8 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     done = command("characters", "sample", "--count", "1", "--output", "mine/people.yaml", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (
         1,
-        "Error: Cannot write mine/people.yaml: File exists; free some space or fix its folder.\n",
+        f"Error: Cannot write {tmp_path}/mine/people.yaml: File exists; rename the file that is in the place of its "
+        "folder.\n",
     )
 
 
@@ -76,10 +100,18 @@ def test_a_file_without_a_name_is_told():
     )
 
 
-@pytest.mark.parametrize("words", [("--count", "0"), ("--count", "many"), ("--seed", "-1")])
-def test_impossible_numbers_are_told(words):
+@pytest.mark.parametrize(
+    ("words", "limits"),
+    [
+        (("--count", "0"), "from 1 to 10000"),
+        (("--count", "many"), "from 1 to 10000"),
+        (("--count", "10001"), "from 1 to 10000"),
+        (("--seed", "-1"), "of at least 0"),
+    ],
+)
+def test_impossible_numbers_are_told(words, limits):
     done = command("characters", "sample", *words)
-    assert done.returncode == 2 and f"'{words[1]}' is not a whole number of at least" in done.stderr
+    assert done.returncode == 2 and f"'{words[1]}' is not a whole number {limits}" in done.stderr
 
 
 def test_help_answers_without_loading_what_is_heavy():

@@ -236,7 +236,14 @@ def test_the_config_is_read_without_heavy_libraries():
         ("cameras.angles", ["front", "front"], " names one twice."),
         ("cameras.angles", {}, " is empty; name at least one."),
         ("cameras.angles", [], " is empty; name at least one."),
-        ("cameras.angles", {"to the left": 90}, ".to the left is not a valid name; use letters, digits, '_'"),
+        ("cameras.angles", {"to the left": 90}, ".to the left is not a valid name; use at most 64"),
+        (
+            "cameras.angles",
+            {"front\n": 90},
+            ".front\\n is not a valid name; use at most 64 letters, digits, '_' and '-'",
+        ),
+        ("cameras.angles", {"a" * 65: 90}, f".{'a' * 65} is not a valid name; use at most 64 letters, digits, '_'"),
+        ("cameras.angles", {"front": 0, "Front": 90}, ".Front differs from another angle only in upper and lower"),
         ("render.engine", "cycle", " is 'cycle'; the nearest valid one is 'cycles'."),
         ("render.engine", "povray", " is 'povray'; use one of cycles, eevee, workbench."),
         ("render.device", "gpu", " is 'gpu'; the nearest valid one is 'cpu'."),
@@ -250,6 +257,9 @@ def test_the_config_is_read_without_heavy_libraries():
         ),
         ("render.frames", {"step": 0}, ".step is 0, but must be at least 1 (every n-th frame)."),
         ("render.frames", {}, " is empty; name at least one."),
+        ("render.frames", {"first": 10, "last": 2}, " has its first, 10, above its last, 2; swap them."),
+        ("export.shares", {"tset": 0.2}, ".tset is not a known key; the nearest valid one is 'test'."),
+        ("export.shares", {"test": 0.2}, " adds up to 1.1 over train, val, test, but must add up to 1."),
         ("validation.thresholds.coverage", 90, " is 90, but must be at least 0 and at most 1 (a fraction)."),
         ("validation.ground_truth.triangulation_mm", 0, " is 0, but must be above 0."),
         ("results", "", " is empty, but must be the folder of everything that is made, without braces."),
@@ -262,8 +272,16 @@ def test_the_config_is_read_without_heavy_libraries():
         ("characters.ada", None, " is empty, but must be a mapping (a character: a file, a remote file,"),
         ("characters", None, " is empty, but must be a mapping (the characters, by name)."),
         ("characters", ["ada"], ' is ["ada"], but must be a mapping'),
-        ("characters", {"X Bot": BODY}, ".X Bot is not a valid name; use letters, digits, '_' and '-'"),
-        ("characters", {"dataset": BODY}, ".dataset is not a valid name; use letters, digits, '_' and '-' ('dataset'"),
+        ("characters", {"X Bot": BODY}, ".X Bot is not a valid name; use at most 64 letters, digits, '_'"),
+        ("characters", {"a" * 65: BODY}, f".{'a' * 65} is not a valid name; use at most 64 letters, digits, '_'"),
+        ("characters", {"ada\n": BODY}, ".ada\\n is not a valid name; use at most 64 letters, digits, '_' and '-'"),
+        ("characters", {"Export": BODY}, ".Export is not a valid name; use at most 64 letters, digits, '_' and '-'"),
+        ("videos", {"Videos": "a.mp4"}, ".Videos is not a valid name; use at most 64 letters, digits, '_' and '-'"),
+        (
+            "characters",
+            {"dataset": BODY},
+            ".dataset is not a valid name; use at most 64 letters, digits, '_' and '-' ('dataset'",
+        ),
         ("characters.Ada", BODY, " differs from another name only in upper and lower case."),
         (
             "characters.ada",
@@ -273,9 +291,15 @@ def test_the_config_is_read_without_heavy_libraries():
         ("characters.ada", {}, " has none of file, remote, anny and people; give it one of them."),
         ("characters.ada.yaw", 90, " is for characters from files; remove it."),
         ("characters.ada.anny.motion", "wlak", " is 'wlak'; the nearest valid one is 'walk'."),
+        (
+            "characters.ada.anny.fps",
+            "1e-9",
+            " is '1e-9', but must be a number or empty (frames a second); write it as 1.0e-9.",
+        ),
         ("characters.ada.anny.frames", 0, " is 0, but must be at least 1 and at most 100000 (frames)."),
         ("characters.ada.anny.phenotype", {"age": 40}, ".age is 40, but must be at least 0 and at most 1"),
         ("characters.ada.anny.look", {"skin": "red"}, ".skin is 'red', but must be a colour as '#rrggbb', in quotes."),
+        ("characters.ada.anny.look", {"skin": "#123456\n"}, ".skin is '#123456\\n', but must be a colour as"),
     ],
 )
 def test_a_mistake_is_one_sentence_that_names_the_key(path, value, expected):
@@ -292,6 +316,12 @@ def test_a_filter_that_looks_into_the_future_does_not_go_with_causal_tracking(sm
     )
     for settings_ in ({"mode": "batch", "smoothing": smoothing}, {"mode": "causal", "smoothing": {"filter": "none"}}):
         load(nested("tracking", settings_), ROOT)
+
+
+@pytest.mark.parametrize(("text", "advice"), [("1e-9", "1.0e-9"), ("+5E2", "+5.0e+2"), ("1.5e3", "1.5e+3")])
+def test_a_number_that_yaml_takes_for_text_is_told_in_a_way_that_it_takes_for_one(text, advice):
+    assert isinstance(yaml.safe_load(text), str) and yaml.safe_load(advice) == float(text)
+    assert sentence(nested("fusion.outlier_limit", text)).endswith(f"; write it as {advice}.")
 
 
 def test_a_key_that_is_not_text_is_an_error():

@@ -349,7 +349,9 @@ def refusal(path, action=None) -> str:
 
 def test_a_file_without_a_motion_is_refused(tmp_path):
     assert "has no animation" in refusal(write(tmp_path / "still.fbx", actions=[]))
-    assert 'choose one of "march", "move"' in refusal(write(tmp_path / "two.blend", actions=["move", "march"]))
+    assert "it has no animation; remove `action` beside `file` in `motion`." in refusal(tmp_path / "still.fbx", "jump")
+    told = refusal(write(tmp_path / "two.blend", actions=["move", "march"]))
+    assert told.endswith(': It has 2 actions: choose one of "march", "move" with `action` beside `file` in `motion`.')
     assert len(motion_files.read(tmp_path / "two.blend", "march")) == 5
     assert 'has no action "jump"' in refusal(tmp_path / "two.blend", "jump")
 

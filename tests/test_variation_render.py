@@ -18,7 +18,7 @@ from PIL import Image
 from test_variation import variation
 
 from pose_factory import noise
-from pose_factory.blender import bounds, evaluate, ground_truth, occluders, render, scene
+from pose_factory.blender import backgrounds, bounds, evaluate, ground_truth, occluders, render, scene
 from pose_factory.blender.prepare import prepare
 from pose_factory.errors import PoseFactoryError
 from pose_factory.files import read_json
@@ -267,6 +267,12 @@ def test_a_broken_background_is_one_sentence_with_its_name(doll, tmp_path, name)
     told = str(error.value)
     assert told.startswith(f"The background {file} cannot be read (damaged or cut short?)")
     assert told.endswith("replace or delete it.") and "\n" not in told
+
+
+def test_a_black_panorama_is_told_from_a_broken_one(tmp_path):
+    file = save_hdr(tmp_path / "night.hdr", np.zeros((8, 16, 3)))
+    with pytest.raises(PoseFactoryError, match=r"night\.hdr is black all over, so it lights nothing: replace or"):
+        backgrounds.read(file, 16, 16)
 
 
 def test_a_picture_of_floating_point_numbers_is_refused_with_its_name(tmp_path):

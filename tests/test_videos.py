@@ -51,8 +51,11 @@ def test_videos_load_as_absolute_paths_and_only_chooses_them_like_characters(tmp
         ({"x": "folder.mp4"}, "videos.x is the folder {}/folder.mp4; name a file in it."),
         ({"x": ""}, "videos.x is empty, but must be a path to an .mp4, .m4v, .mov, .webm or .mkv file."),
         ({"x": 7}, "videos.x is 7, but must be text (a path to an .mp4"),
-        ({"x y": "dance.mp4"}, "videos.x y is not a valid name; use letters, digits, '_' and '-' ('dataset', 'export'"),
-        ({"review": "dance.mp4"}, "videos.review is not a valid name; use letters"),
+        (
+            {"x y": "dance.mp4"},
+            "videos.x y is not a valid name; use at most 64 letters, digits, '_' and '-' ('dataset'",
+        ),
+        ({"review": "dance.mp4"}, "videos.review is not a valid name; use at most"),
         ({"ada": "dance.mp4"}, "videos.ada has the name of a character; give it another."),
         ({"Ada": "dance.mp4"}, "videos.Ada differs from another name only in upper and lower case."),
         (["dance.mp4"], 'videos is ["dance.mp4"], but must be a mapping (real footage, by name).'),

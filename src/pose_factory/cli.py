@@ -8,6 +8,9 @@ from pathlib import Path
 
 from pose_factory.errors import PoseFactoryError
 
+MOST = 10_000
+"""People in a sample: many more take minutes to draw."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
@@ -32,8 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     sample = characters.add_subparsers(dest="characters_command", required=True).add_parser(
         "sample", help="draw diverse people and write them as config; see docs/characters.md"
     )
-    sample.add_argument("--count", type=_at_least(1), default=20, help="how many people (default: 20)")
-    sample.add_argument("--seed", type=_at_least(0), default=1, help="other people for each seed (default: 1)")
+    sample.add_argument("--count", type=_whole(1, MOST), default=20, help="how many people (default: 20)")
+    sample.add_argument("--seed", type=_whole(0), default=1, help="other people for each seed (default: 1)")
     sample.add_argument("--output", type=_file, help="the file to write, as config/people.yaml (default: the console)")
     sample.add_argument("--overwrite", action="store_true", help="replace the file where there is one")
     sample.set_defaults(run=_sample)
@@ -46,10 +49,12 @@ def _file(text: str) -> Path:
     return Path(text)
 
 
-def _at_least(least: int) -> Callable[[str], int]:
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+
     def number(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least {least}")
+        if not text.isascii() or not text.isdigit() or int(text) < least or most is not None and int(text) > most:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number {limits}")
         return int(text)
 
     return number
@@ -68,14 +73,16 @@ def _sample(given: argparse.Namespace) -> int:
     from pose_factory.bodies.sampling import as_config
     from pose_factory.files import atomic
 
-    if given.output and not given.overwrite and os.path.lexists(given.output):
+    if not given.output:
+        sys.stdout.write(as_config(given.count, given.seed))
+        return 0
+    if os.path.exists(given.output) and not os.path.isfile(given.output):
+        raise PoseFactoryError(f"{given.output} is no file; name another, or leave --output out for the console.")
+    if os.path.lexists(given.output) and not given.overwrite:
         raise PoseFactoryError(f"{given.output} is there already: name another file, or replace it with --overwrite.")
-    text = as_config(given.count, given.seed)
-    if given.output:
-        with atomic(given.output) as temporary:
-            temporary.write_text(text)
-    else:
-        sys.stdout.write(text)
+    with atomic(os.path.realpath(given.output)) as temporary:  # a link stays one
+        temporary.write_text(as_config(given.count, given.seed))
+    print(f"wrote {given.count} {'person' if given.count == 1 else 'people'} to {given.output}")
     return 0
 
 

@@ -37,7 +37,7 @@ _LIMITS = {
     "maximum": "at most {}",
     "exclusiveMaximum": "below {}",
 }
-_NAME_RULE = "use letters, digits, '_' and '-' ('dataset', 'export', 'review' and 'videos' are taken)"
+_NAME_RULE = "use at most 64 letters, digits, '_' and '-' ('dataset', 'export', 'review' and 'videos' are taken)"
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv")
 
 Problem = tuple[tuple, str]  # the path of keys and indices in the config, and the sentence without its full stop
@@ -63,7 +63,7 @@ def load(config: dict, root: Path, all_here: bool = True) -> dict:
     schema = json.loads(SCHEMA_PATH.read_text())
     problems = _schema_problems(config, schema) + list(_name_problems(config))
     problems += [*_character_problems(config, root, all_here), *(_video_problems(config, root) if all_here else [])]
-    problems += [*_tracking_problems(config, schema), *_export_problems(config, schema)]
+    problems += [*_frames_problems(config), *_tracking_problems(config, schema), *_export_problems(config, schema)]
     if not problems:  # these look at settings together, which must each be well-formed
         problems += _variation_problems(_fill(config, schema, schema["$defs"]), schema, root, all_here)
     if problems:
@@ -194,6 +194,12 @@ def _dereference(schema: dict, definitions: dict) -> dict:
 def _name_problems(config: dict) -> Iterator[Problem]:
     """Names that only others show to be wrong. As with all that a schema cannot see, the config may be of any shape:
     what is malformed is the schema's to report."""
+    angles = _inside(config, ("cameras", "angles"))
+    angles = [name for name in angles if isinstance(name, str)] if isinstance(angles, dict) else []
+    for index, name in enumerate(angles):
+        if name.lower() in [other.lower() for other in angles[:index]]:
+            path = ("cameras", "angles", name)
+            yield path, f"{_dotted(path)} differs from another angle only in upper and lower case"
     only = config.get("only", [])
     sections = {section: config.get(section, {}) for section in ("characters", "videos")}
     if not all(isinstance(named, dict) for named in sections.values()) or not isinstance(only, list | str):
@@ -258,6 +264,13 @@ def _inside(value: Any, keys: Iterable[str]) -> Any:
     return value
 
 
+def _frames_problems(config: dict) -> Iterator[Problem]:
+    frames = ("render", "frames")
+    first, last = (_inside(config, (*frames, end)) for end in ("first", "last"))
+    if _is_number(first) and _is_number(last) and first > last:
+        yield frames, f"{_dotted(frames)} has its first, {first}, above its last, {last}; swap them"
+
+
 def _tracking_problems(config: dict, schema: dict) -> Iterator[Problem]:
     match _fill(config.get("tracking"), schema["properties"]["tracking"], schema["$defs"]):
         case {"mode": "causal", "smoothing": {"filter": "savitzky_golay" as name}}:
@@ -316,8 +329,9 @@ def _folder_problems(folder: str, root: Path, all_here: bool) -> Iterator[Proble
 
 def _export_problems(config: dict, schema: dict) -> Iterator[Problem]:
     match _fill(config.get("export"), schema["properties"]["export"], schema["$defs"]):
-        case {"shares": {"train": float(train), "val": float(val), "test": float(test)}}:
-            if min(train, val, test) >= 0 and abs((total := train + val + test) - 1) > 1e-6:
+        case {"shares": {"train": float(train), "val": float(val), "test": float(test), **unknown}} if not unknown:
+            possible = min(train, val, test) >= 0 and max(train, val, test) <= 1
+            if possible and abs((total := train + val + test) - 1) > 1e-6:
                 path = ("export", "shares")
                 yield path, f"{_dotted(path)} adds up to {total:g} over {', '.join(SPLITS)}, but must add up to 1"
 
@@ -389,7 +403,8 @@ def _tell(error: jsonschema.ValidationError) -> Iterator[Problem]:
                 yield path, f"{key} {fault}; give it one of them"
         case "type":
             types = [error.validator_value] if isinstance(error.validator_value, str) else error.validator_value
-            yield path, f"{key} {is_now}, but must be {' or '.join(_TYPE_NAMES[name] for name in types)}{about}"
+            hint = _as_yaml_number(value) if {"number", "integer"} & set(types) else ""
+            yield path, f"{key} {is_now}, but must be {' or '.join(_TYPE_NAMES[name] for name in types)}{about}{hint}"
         case "enum":
             yield path, f"{key} {is_now}; {_nearest(value, error.validator_value)}"
         case "minItems" | "maxItems" if "maxItems" in schema:
@@ -416,6 +431,15 @@ def _unknown_keys(path: tuple, value: dict, schema: dict) -> Iterator[Problem]:
                 yield (*path, name), f"{key} is not a valid name; {_NAME_RULE}"
 
 
+def _as_yaml_number(value: Any) -> str:
+    """The advice for a number like 1e-9, which YAML takes for text as it has no point or its exponent no sign."""
+    number = re.fullmatch(r"([-+]?[0-9]+)(\.[0-9]*)?[eE]([-+]?)([0-9]+)", value) if isinstance(value, str) else None
+    if not number:
+        return ""
+    whole, fraction, sign, power = number.groups()
+    return f"; write it as {whole}{fraction or '.0'}e{sign or '+'}{power}"
+
+
 def _nearest(value: Any, valid: Iterable[str]) -> str:
     """The advice that follows a wrong key or value: the valid one most like it, else all of them if they are few."""
     valid = list(valid)
@@ -428,12 +452,17 @@ def _shown(value: Any) -> str:
         return "empty"
     if isinstance(value, dict):
         return "a mapping"
-    return f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
+    return f"'{_printable(value)}'" if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _dotted(path: tuple) -> str:
     """('cameras', 'resolution', 0) as cameras.resolution[0]."""
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{_printable(str(key))}" for key in path).removeprefix(".")
+
+
+def _printable(text: str) -> str:
+    """With line ends and their like as \\n, as a sentence is one line."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def _position(config: dict, path: tuple) -> list[int]:

@@ -1,5 +1,6 @@
 """Reading and writing JSON and Parquet, always atomically: a file is either whole or absent."""
 
+import errno
 import json
 import math
 import os
@@ -16,6 +17,13 @@ if TYPE_CHECKING:  # half of the stages have no table and need not wait a third 
     import pandas as pd
 
 METADATA_KEY = b"pose_factory"
+_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space or fix its folder"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "allow writing in its folder, or name another"),
+    errno.EISDIR: "rename the folder that is in its place",
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "rename the file that is in the place of its folder"),
+    errno.ENAMETOOLONG: "give it a shorter name",
+}
 
 
 @contextmanager
@@ -32,8 +40,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
-        raise PoseFactoryError(f"Cannot write {path}: {reason}; free some space or fix its folder.") from error
+        raise _told(path, error) from error
     finally:
         if temporary:
             temporary.unlink(missing_ok=True)
@@ -51,8 +58,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
         partial.rename(path)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
-        raise PoseFactoryError(f"Cannot write {path}: {reason}; free some space or fix its folder.") from error
+        raise _told(path, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -100,6 +106,12 @@ def read_about(path: str | Path) -> dict:
     import pyarrow.parquet as pq
 
     return json.loads(pq.read_schema(path).metadata[METADATA_KEY])
+
+
+def _told(path: Path, error: OSError) -> PoseFactoryError:
+    reason = os.strerror(error.errno) if error.errno else error
+    advice = _ADVICE.get(error.errno, "look whether its disk and folder are sound")
+    return PoseFactoryError(f"Cannot write {path}: {reason}; {advice}.")
 
 
 def _umask() -> int:

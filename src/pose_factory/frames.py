@@ -1,4 +1,4 @@
-"""Which frames of a motion are filmed, what their files are called, and reading them back."""
+"""Usual frame rates, which frames of a motion are filmed, what their files are called, and reading them back."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -6,6 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from pose_factory.errors import PoseFactoryError
+
+USUAL_RATES = (24, 24000 / 1001, 25, 30, 30000 / 1001, 48, 48000 / 1001, 50, 60, 60000 / 1001, 120, 120000 / 1001)
+"""Frames a second; an NTSC rate after the whole one that it is taken for where both would do."""
+ROUNDED = 0.0011
+"""Of a rate: how far off it is where its frames' seconds were rounded, of 30 a second to 0.0333."""
+
+
+def usual_rate(fps: float) -> float:
+    """The usual rate nearest to `fps`, if that is it but for rounding, else `fps` itself."""
+    nearest = min(USUAL_RATES, key=lambda rate: abs(rate / fps - 1))
+    return float(nearest) if abs(nearest / fps - 1) < ROUNDED else fps
 
 
 def select(first: int, last: int, selection: str | dict) -> list[int]:

@@ -33,7 +33,7 @@ def resample(action: bpy.types.Action, first: int, frames: np.ndarray, closing: 
         curve.update()
 
 
-def apply(armature: bpy.types.Object, wanted: str | None) -> tuple[str | None, int, int]:
+def apply(armature: bpy.types.Object, wanted: str | None, of_motion: bool = False) -> tuple[str | None, int, int]:
     """Make one action drive `armature`; return its name, or None without animation, and its first and last frame.
 
     Frames may be negative, where the scene's own range, which is set too, stops at 0.
@@ -42,18 +42,19 @@ def apply(armature: bpy.types.Object, wanted: str | None) -> tuple[str | None, i
     that another armature has is not among them, as its bones may have the same names. A take of an FBX file is one
     action per object it moves, named `object|take`: those of the other objects (shape keys, props) are put in place
     with the armature's. Raises PoseFactoryError when there are several candidates and `wanted` names none of them, or
-    when the action has no key frames.
+    when the action has no key frames; it speaks of a character, or where it is `of_motion`, of the `motion` that the
+    config takes from a file.
     """
     candidates = _candidates(armature)
+    who, where = ("it", "beside `file` in `motion`") if of_motion else ("the character", "in its entry of the config")
     if not candidates:
         if wanted:
-            raise PoseFactoryError(f'There is no action "{wanted}": the character has no animation; remove `action`.')
+            raise PoseFactoryError(f'There is no action "{wanted}": {who} has no animation; remove `action` {where}.')
         if empty := _empty_action(armature):
-            raise PoseFactoryError(
-                f'The action "{empty.name}" has no key frames; give it some, or remove it in Blender to film one pose.'
-            )
+            instead = "name another file" if of_motion else "remove it in Blender to film one pose"
+            raise PoseFactoryError(f'The action "{empty.name}" has no key frames; give it some, or {instead}.')
         return _apply_unposed(armature)
-    chosen = _choose(candidates, wanted)
+    chosen = _choose(candidates, wanted, who, where)
     _clear_nla()
     _assign(armature, chosen)
     for owner in _animated_owners(armature):
@@ -98,7 +99,7 @@ def _driving(armature: bpy.types.Object) -> set[bpy.types.Action]:
     return {data.action, *(strip.action for track in data.nla_tracks for strip in track.strips)} - {None}
 
 
-def _choose(candidates: list[bpy.types.Action], wanted: str | None) -> bpy.types.Action:
+def _choose(candidates: list[bpy.types.Action], wanted: str | None, who: str, where: str) -> bpy.types.Action:
     if wanted is None and len(candidates) == 1:
         return candidates[0]
     named = [action for action in candidates if wanted in (action.name, _take(action), *action.name.split("|"))]
@@ -106,7 +107,7 @@ def _choose(candidates: list[bpy.types.Action], wanted: str | None) -> bpy.types
         return named[0]
     names = ", ".join(f'"{_take(action)}"' for action in candidates)
     found = f'has no action "{wanted}"' if wanted else f"has {len(candidates)} actions"
-    raise PoseFactoryError(f"The character {found}: choose one of {names} with `action` in its entry of the config.")
+    raise PoseFactoryError(f"{who[0].upper()}{who[1:]} {found}: choose one of {names} with `action` {where}.")
 
 
 def _take(action: bpy.types.Action) -> str:

@@ -58,6 +58,8 @@ def _read_panorama(file: Path) -> Picture:
     luminance = pixels.reshape(height, width, 4)[..., :3] @ np.array([0.2126, 0.7152, 0.0722], np.float32)
     weights = np.cos((np.arange(height) + 0.5) / height * np.pi - np.pi / 2)  # rows near the poles are small
     mean = float(np.average(luminance.mean(axis=1, dtype=np.float64), weights=weights))
+    if not pixels.reshape(-1, 4)[:, :3].any():
+        raise PoseFactoryError(f"The background {file} is black all over, so it lights nothing: replace or delete it.")
     if not math.isfinite(mean) or mean <= 0:
         raise broken
     return Picture(image, PANORAMA / mean)

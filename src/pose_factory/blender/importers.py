@@ -9,10 +9,9 @@ import numpy as np
 
 from pose_factory.blender import actions
 from pose_factory.errors import PoseFactoryError
+from pose_factory.frames import USUAL_RATES
 from pose_factory.sources import SUFFIXES
 
-USUAL_RATES = (24, 24000 / 1001, 25, 30, 30000 / 1001, 48, 50, 60, 60000 / 1001, 120)
-"""Frames a second; an NTSC rate after the whole one that it is taken for where both would do."""
 FBX_FIRST_FRAME = 1.0
 """Where Blender's FBX importer puts time 0."""
 

@@ -28,13 +28,13 @@ def read(path: Path, action: str | None = None) -> Recording:
     if path.suffix.lower() == ".bvh":
         if action:
             raise PoseFactoryError(
-                f'The motion file {path} has no action "{action}": BVH has one motion; remove `action`.'
+                f'The motion file {path} has no action "{action}": BVH has one motion; remove `action` beside it.'
             )
         return bvh.read(path)
     importers.load(path)
     try:
         armature, match = _find_rig()
-        name, first, last = actions.apply(armature, action)
+        name, first, last = actions.apply(armature, action, of_motion=True)
         if name is None:
             raise PoseFactoryError("it has no animation; export it with one")
         return _record(armature, match, range(first, last + 1))

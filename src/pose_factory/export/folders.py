@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,8 @@ TREES = {
     "arrays": ["arrays"],
 }
 """By format: where in the dataset the folders {split}/{character} are."""
+MOTION = re.compile(r"([^.]+)(\.[0-9]+)?\.(bvh|trc|c3d|body\.npz)")
+"""The name of the file of one person's motion: its character, and in a scene, which person it is."""
 NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 """What a disk answers that has no hard links, or none more of this file, and so does one beside another."""
 
@@ -63,9 +66,10 @@ def withdraw(gathered: Iterable[str]) -> None:
 
 
 def remove_motions(folder: Path, characters: Iterable[str]) -> list[Path]:
-    """Delete the motions in `folder` that are none of these characters'; return which."""
+    """Delete the motions in `folder` that are none of these characters'; return which. All else stays."""
     kept = set(characters)
-    others = [path for path in sorted(folder.glob("*.*")) if path.name.partition(".")[0] not in kept]
+    motions = [(path, MOTION.fullmatch(path.name)) for path in sorted(folder.glob("*.*")) if path.is_file()]
+    others = [path for path, motion in motions if motion and motion[1] not in kept]
     for path in others:
         path.unlink()
     return others

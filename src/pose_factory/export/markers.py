@@ -3,6 +3,8 @@
 Millimetres. A rig's missing joints are left out. Both files have every frame of the motion, whatever was filmed.
 """
 
+import errno
+import os
 from pathlib import Path
 
 import ezc3d
@@ -58,7 +60,8 @@ def write_c3d(path: Path, joints: np.ndarray, first: int, fps: float) -> None:
     are X to the right and Z up on the screen.
 
     Frames are numbered from `first`, but from 1, C3D's lowest, where that is below. Raises PoseFactoryError for more
-    frames than C3D can number, or if not all could be written, which ezc3d does not notice.
+    frames than C3D can number, and OSError, as a full disk does, if not all could be written, which ezc3d does not
+    notice.
     """
     names, markers = _annotated(joints)
     first = max(first, 1)
@@ -83,7 +86,7 @@ def write_c3d(path: Path, joints: np.ndarray, first: int, fps: float) -> None:
     start = 512 * (int.from_bytes(data[16:18], "little") - 1)  # the header's ninth word: the block of the first point
     whole = 0 < start <= len(data) - 4 * points.size  # four floats a point
     if not whole:
-        raise PoseFactoryError("Not all of a C3D file could be written: is its disk full?")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def _annotated(joints: np.ndarray) -> tuple[list[str], np.ndarray]:

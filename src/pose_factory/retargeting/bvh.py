@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from pose_factory import rigs
 from pose_factory.errors import PoseFactoryError
+from pose_factory.frames import usual_rate
 from pose_factory.retargeting.recording import Recording, record
 
 SLOWEST, FASTEST = 1, 1000
@@ -52,7 +53,8 @@ def read(path: Path) -> Recording:
 
 def parse(text: str) -> tuple[list[str], list[int], np.ndarray, np.ndarray, np.ndarray, float]:
     """The J joints of a BVH file, parents first: their names, parents (-1 for the root) and offsets (J, 3) from them,
-    in each of N frames their turn (N, J, 3, 3) and place (N, J, 3) in their parent's axes, and the frame rate.
+    in each of N frames their turn (N, J, 3, 3) and place (N, J, 3) in their parent's axes, and the frame rate: a usual
+    one where the Frame Time is that of one but for rounding.
 
     Raises PoseFactoryError where the text is not of that form.
     """
@@ -60,6 +62,9 @@ def parse(text: str) -> tuple[list[str], list[int], np.ndarray, np.ndarray, np.n
     if not header.lstrip().upper().startswith("HIERARCHY") or not motion:
         raise PoseFactoryError("it is not a BVH file, or cut short: it has no HIERARCHY followed by MOTION")
     joints = _hierarchy(header)
+    names = [joint.name for joint in joints]
+    if twice := next((name for number, name in enumerate(names) if name in names[:number]), None):
+        raise PoseFactoryError(f"it has two joints called {twice}; rename one")
     times = re.match(r"\s*Frames:\s*(\d+)\s*Frame\s+Time:\s*(\S+)", motion[0], re.IGNORECASE)
     seconds = _number(times[2], "its Frame Time") if times else 0.0
     if not times or not int(times[1]) or seconds <= 0:
@@ -70,6 +75,8 @@ def parse(text: str) -> tuple[list[str], list[int], np.ndarray, np.ndarray, np.n
             "are possible; correct it"
         )
     width = sum(len(joint.channels) for joint in joints)
+    if not width:
+        raise PoseFactoryError("none of its joints has CHANNELS, so it holds no motion; export it with them")
     words = motion[0][times.end() :].split()
     if len(words) != int(times[1]) * width:
         needed = f"{times[1]} frames of {width} channels need {int(times[1]) * width}"
@@ -93,7 +100,7 @@ def parse(text: str) -> tuple[list[str], list[int], np.ndarray, np.ndarray, np.n
                 about = np.eye(3)[axis] * np.radians(values[:, column, None])
                 turned[:, index] = turned[:, index] @ Rotation.from_rotvec(about).as_matrix()
             column += 1
-    return [joint.name for joint in joints], [joint.parent for joint in joints], offsets, turned, moved, 1 / seconds
+    return names, [joint.parent for joint in joints], offsets, turned, moved, usual_rate(1 / seconds)
 
 
 def _hierarchy(header: str) -> list[_Joint]:

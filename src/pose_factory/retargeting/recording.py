@@ -24,6 +24,10 @@ LIMBS = {
 """The joints between which limbs point somewhere."""
 LEG = 0.9
 """Metres: a leg, where a length has to be compared with metres."""
+FAR = 1000.0
+"""Legs from where somebody mostly is that nobody goes: a glitch of the capture, or mixed units."""
+REMOTE = 1e9
+"""Legs from the origin up to which places are exact enough."""
 LEAN = 50.0
 """Degrees from upright that legs and trunk may have in a rest pose for it to be one that stands."""
 
@@ -76,8 +80,8 @@ def record(
     """The recording of a rig: of its `bones` (B names) the heads at rest (B, 3) and in each frame (N, B, 3), and how
     they are turned from rest (N, B, 3, 3), in any axes of which gravity pulls along one.
 
-    Joints at the tails of bones are left out. Raises PoseFactoryError if it does not stand at rest, or has
-    a limb without a length.
+    Joints at the tails of bones are left out. Raises PoseFactoryError if it does not stand at rest, has a limb without
+    a length, or joints that are absurdly far away.
     """
     index = {bone: number for number, bone in enumerate(bones)}
     at = {joint: index[bone] for joint, (bone, end) in match.joints.items() if end == "head"}
@@ -86,12 +90,15 @@ def record(
         chain = match.chains.get(finger, [])
         at |= {finger: index[chain[0]]} if chain else {}
         parts |= {f"{finger} {number}": index[bone] for number, bone in enumerate(chain)}
-    _check_limbs({joint: rest[number] for joint, number in at.items()})
-    upright = _upright({joint: rest[number] for joint, number in at.items()})
+    rests = {joint: rest[number] for joint, number in at.items()}
+    places = {joint: heads[:, number] for joint, number in at.items()}
+    _check_limbs(rests)
+    _check_places(places, leg_length(rests))
+    upright = _upright(rests)
     return Recording(
         fps,
-        {joint: upright @ rest[number] for joint, number in at.items()},
-        {joint: heads[:, number] @ upright.T for joint, number in at.items()},
+        {joint: upright @ place for joint, place in rests.items()},
+        {joint: place @ upright.T for joint, place in places.items()},
         {part: upright @ turns[:, number] @ upright.T for part, number in parts.items()},
     )
 
@@ -116,6 +123,18 @@ def _check_limbs(rest: Mapping[str, np.ndarray]) -> None:
         for start, end in LIMBS.values():
             if not np.linalg.norm(rest[f"{side}_{end}"] - rest[f"{side}_{start}"]) > 1e-3 * size:
                 raise PoseFactoryError(f"its {side} {start} and {end} are in one place at rest; mend its skeleton")
+
+
+def _check_places(places: Mapping[str, np.ndarray], leg: float) -> None:
+    places = {"pelvis": places["pelvis"], **places}  # which is told of first, as it takes all others along
+    usual = np.median(places["pelvis"], axis=0).clip(-REMOTE * leg, REMOTE * leg)
+    away = np.stack([np.abs(place - usual).max(axis=1) / leg for place in places.values()], axis=1)
+    if (far := away > FAR).any():
+        frame, joint = np.argwhere(far)[0]
+        raise PoseFactoryError(
+            f"its {list(places)[joint].replace('_', ' ')} is {away[frame, joint]:.2g} leg lengths off in frame "
+            f"{frame + 1}, where nobody gets to; correct that frame, or cut it out"
+        )
 
 
 def _upright(rest: Mapping[str, np.ndarray]) -> np.ndarray:
