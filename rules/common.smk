@@ -19,7 +19,7 @@ os.environ |= {"OPENBLAS_NUM_THREADS": "1"}
 from pose_factory.code_hash import code_hash
 from pose_factory.config import load
 from pose_factory.errors import PoseFactoryError
-from pose_factory.export.folders import TREES
+from pose_factory.export.folders import FORMS, TREES
 from pose_factory.hmr2 import models
 from pose_factory.sources import files_of, motion_of
 from pose_factory.storage import inputs
@@ -216,10 +216,6 @@ def of_dataset():
     names = ["summary.parquet", "summary.csv", "by_azimuth.parquet", "by_joint.parquet"]
     plots = ["error_by_azimuth.svg", "error_by_joint.svg"]
     return [f"{RESULTS}/dataset/{name}" for name in names] + [f"{RESULTS}/review/{name}" for name in plots]
-
-
-# What a motion's file ends in, by its form.
-FORMS = {"bvh": "bvh", "trc": "trc", "c3d": "c3d", "body": "body.npz"}
 
 
 def people_of(character):

@@ -16,7 +16,9 @@ TREES = {
     "arrays": ["arrays"],
 }
 """By format: where in the dataset the folders {split}/{character} are."""
-MOTION = re.compile(r"([^.]+)(\.[0-9]+)?\.(bvh|trc|c3d|body\.npz)")
+FORMS = {"bvh": "bvh", "trc": "trc", "c3d": "c3d", "body": "body.npz"}
+"""What a motion's file ends in, by its form."""
+MOTION = re.compile(rf"([^.]+)(\.[0-9]+)?\.({'|'.join(map(re.escape, FORMS.values()))})")
 """The name of the file of one person's motion: its character, and in a scene, which person it is."""
 NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 """What a disk answers that has no hard links, or none more of this file, and so does one beside another."""
