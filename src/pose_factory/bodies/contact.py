@@ -58,6 +58,7 @@ ROOT = 1.0
 STEADY, STEADY_LEAST = 6.0, 0.5  # how much stiffer joints are against leaving the poses before and after
 CONTACT, FLOOR, GRIP, APART, BALANCE, TOUCHING = 300.0, 150.0, 80.0, 60.0, 25.0, 15.0  # per metre
 ROUNDS, LAST_ROUNDS = 14, 2  # and without what may give way a little: distance, balance, touches
+SOLVING = 40
 LONGEST_STEP, RELAXED = 0.25, 0.6  # radians or metres a round; of a step, later, where contacts contend
 HINGES = {"Leg": (3.0, 152.0), "ForeArm": (2.0, 148.0), "Foot": (-55.0, 35.0), "ToeBase": (-35.0, 62.0)}
 """Degrees that hinges, and the ankle's first axis, are kept within."""
@@ -257,7 +258,8 @@ def settle(
     local, root = local.copy(), root.copy()
     columns = 3 + sum(len(axis) for _, axis, _ in joints)
     stiff = np.concatenate([np.full(3, ROOT), *(np.full(len(axis), value) for _, axis, value in joints)]) ** 2
-    steady = STEADY * stiff + STEADY_LEAST
+    inertia = STEADY * stiff + STEADY_LEAST
+    bend = _bending(len(root), loops)
     low, high = _bounds(joints, bends, body, len(root), columns)
     moved, wanted = np.zeros((2, len(root), columns))
     for done in range(ROUNDS + LAST_ROUNDS):
@@ -274,12 +276,8 @@ def settle(
                 system.balance(holds)
         if done == ROUNDS:
             wanted = moved.copy()
-        before, after = np.roll(moved, 1, axis=0), np.roll(moved, -1, axis=0)
-        if not loops:
-            before[0], after[-1] = moved[0], moved[-1]
         system.follow(moved - wanted, stiff)
-        system.follow(moved - (before + after) / 2, steady)
-        step = np.clip(system.step(moved, low, high), -LONGEST_STEP, LONGEST_STEP)
+        step = np.clip(system.step(moved, low, high, bend, inertia), -LONGEST_STEP, LONGEST_STEP)
         step *= RELAXED if done > ROUNDS / 2 else 1.0
         step = np.clip(moved + step, low, high) - moved
         moved += step
@@ -393,14 +391,14 @@ class _System:
         self.square += np.diag(stiff)
         self.pull += stiff * away
 
-    def step(self, moved, low, high) -> np.ndarray:
-        """(N, D) what all rows together want."""
-        square, pull = self.square, self.pull
-        step = -np.linalg.solve(square, pull[..., None])[..., 0]
+    def step(self, moved, low, high, bend, inertia) -> np.ndarray:
+        """(N, D) what all rows together want, and that `moved` (N, D) goes smoothly over time: `bend` (N, N) squares how
+        it changes its speed, which weighs `inertia` (D,)."""
+        pull = self.pull + inertia * (bend @ moved)
+        step = _solved(self.square, bend, inertia, pull)
         stuck = (moved <= low + 1e-9) & (step < 0) | (moved >= high - 1e-9) & (step > 0)
         if stuck.any():
-            square = square + np.eye(square.shape[1]) * np.where(stuck, 1e9, 0.0)[:, None]
-            step = -np.linalg.solve(square, pull[..., None])[..., 0]
+            step = _solved(self.square + np.eye(len(inertia)) * np.where(stuck, 1e9, 0.0)[:, None], bend, inertia, pull)
         return step
 
     def _add(self, jacobian: np.ndarray, error: np.ndarray, weight: np.ndarray) -> None:
@@ -443,6 +441,41 @@ class _System:
         """(..., D, 3) of the joints as (..., 3, 3 + D), with the root's place first."""
         still = np.broadcast_to(np.eye(3), (*turned.shape[:-2], 3, 3))
         return np.concatenate([still, turned.swapaxes(-1, -2)], axis=-1)
+
+
+def _bending(frames: int, loops: bool) -> np.ndarray:
+    """(N, N) the matrix of the sum of squared second differences of a series: of one that loops, or holds its ends."""
+    each = np.eye(frames)
+    before, after = np.roll(each, 1, axis=0), np.roll(each, -1, axis=0)
+    if not loops:
+        before[0], after[-1] = each[0], each[-1]
+    second = before - 2 * each + after
+    return second.T @ second
+
+
+def _solved(square: np.ndarray, bend: np.ndarray, inertia: np.ndarray, pull: np.ndarray) -> np.ndarray:
+    """(N, D) the x with square_n x_n + inertia (bend x)_n = -pull_n, by conjugate gradients, each frame's own equations
+    (N, D, D) as preconditioner."""
+    own = np.linalg.inv(square + np.diag(inertia) * np.diag(bend)[:, None, None])
+
+    def times(x):
+        return np.einsum("nij,nj->ni", square, x) + inertia * (bend @ x)
+
+    x = np.zeros_like(pull)
+    left = -pull
+    ahead = along = np.einsum("nij,nj->ni", own, left)
+    size = first = np.sum(left * along)
+    for _ in range(SOLVING):
+        if size <= 1e-6 * first:
+            break
+        turned = times(along)
+        share = size / np.sum(along * turned)
+        x = x + share * along
+        left = left - share * turned
+        ahead = np.einsum("nij,nj->ni", own, left)
+        size, before = np.sum(left * ahead), size
+        along = ahead + size / before * along
+    return x
 
 
 def _at(system: _System, bone: int, rest: np.ndarray) -> np.ndarray:
