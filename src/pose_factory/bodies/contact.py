@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from pose_factory.bodies.anatomy import FLAT, curled, hinge, palm
+from pose_factory.bodies.anatomy import FLAT, Ball, curled, hinge, palm
 from pose_factory.bodies.anny_body import SIDES, Body
 from pose_factory.bodies.kinematics import axes, leg_length, length
 
@@ -60,8 +60,9 @@ CONTACT, FLOOR, GRIP, APART, BALANCE, TOUCHING = 300.0, 150.0, 80.0, 60.0, 25.0,
 ROUNDS, LAST_ROUNDS = 14, 2  # and without what may give way a little: distance, balance, touches
 SOLVING = 40
 LONGEST_STEP, RELAXED = 0.25, 0.6  # radians or metres a round; of a step, later, where contacts contend
-HINGES = {"Leg": (3.0, 152.0), "ForeArm": (2.0, 148.0), "Foot": (-55.0, 35.0), "ToeBase": (-35.0, 62.0)}
-"""Degrees that hinges, and the ankle's first axis, are kept within."""
+LIMIT = 40.0  # per radian
+HINGES = {"Leg": (3.0, 152.0), "ForeArm": (2.0, 148.0), "ToeBase": (-35.0, 62.0)}
+"""Degrees that hinges are kept within."""
 MASSES = {  # of the body's mass: de Leva (1996), means of women and men
     "Head": 0.068,
     "Spine2": 0.157,
@@ -211,6 +212,14 @@ class Touch:
     def _region(self, part: str, chosen: np.ndarray) -> None:
         self.regions[part] = _outermost(self.body, np.flatnonzero(chosen))
 
+    def offsets(self, part: str) -> np.ndarray:
+        """(P, 3) where the points of `places` lie for a part of a flat hand or foot, as the prints have them."""
+        if part in self.prints:
+            return self.prints[part][3]
+        foot = self.body.bone(f"{part.partition('_')[0].title()}Foot")
+        middle = self.body.vertices[self.vertices[self.regions[part]]].mean(axis=0, keepdims=True)
+        return (middle - self.body.heads[foot]) * [1, 1, 0]
+
     def places(self, part: str, rotations: np.ndarray, heads: np.ndarray) -> np.ndarray:
         """(N, P, 3) where the points of a part are: those of its print, or the middle of its region."""
         if part in self.prints:
@@ -245,13 +254,15 @@ def settle(
     seat: float,
     balance: bool,
     loops: bool,
+    balls: list[Ball],
 ) -> tuple[np.ndarray, np.ndarray]:
     """The poses nearest to `local` (N, B, 3, 3), each bone's rotation on top of its parent's, with the root at `root`
     (N, 3), in which the contacts hold: new `local` and `root`.
 
     touches: (hand, place, (N,) strength 0..1), both of TOUCHABLE, that come together.
     bends {bone: (N,) degrees} says how far those of HINGES are bent; `seat` is the height, metres,
-    of what a contact "seat" rests on. With `loops`, the first pose follows the last one.
+    of what a contact "seat" rests on. With `loops`, the first pose follows the last one. `balls` are kept within their
+    ranges.
     """
     body = touch.body
     joints = _joints(body)
@@ -268,6 +279,8 @@ def settle(
         for hold in holds:
             system.hold(hold, seat)
         system.floor()
+        for ball in balls:
+            system.limit(ball, local)
         if done < ROUNDS:
             system.apart()
             for hand, place, strength in touches:
@@ -298,8 +311,8 @@ class _System:
     def __init__(self, touch: Touch, joints, rotations, heads, columns: int):
         self.touch, self.rotations, self.heads = touch, rotations, heads
         self.owner = np.concatenate([np.full(len(axis), bone) for bone, axis, _ in joints])
-        axis = np.concatenate([axis for _, axis, _ in joints])
-        self.axes = np.einsum("ndij,dj->ndi", rotations[:, self.owner], axis)
+        self.rest = np.concatenate([axis for _, axis, _ in joints])
+        self.axes = np.einsum("ndij,dj->ndi", rotations[:, self.owner], self.rest)
         self.under = touch.below[self.owner]  # (D, B) whether a joint moves a bone
         self.pivots = heads[:, self.owner]
         frames = len(heads)
@@ -364,6 +377,16 @@ class _System:
         here, there = _at(self, *hand), _at(self, *place)
         jacobian = self._rigid(here, hand[0]) - self._rigid(there, place[0])
         self._add(jacobian[:, None], (here - there)[:, None], TOUCHING * strength[:, None, None])
+
+    def limit(self, ball: Ball, local: np.ndarray) -> None:
+        """Bring a joint back into its ranges."""
+        excess = ball.excess(local)
+        size = np.linalg.norm(excess, axis=1)
+        if size.max() > 1e-6:
+            columns = self.owner == ball.chain[-1]
+            jacobian = np.zeros((len(size), 1, 1, self.square.shape[1]))
+            jacobian[:, 0, 0, 3:][:, columns] = excess / np.maximum(size, 1e-9)[:, None] @ self.rest[columns].T
+            self._add(jacobian, -size[:, None, None], LIMIT)
 
     def balance(self, holds: list[Hold]) -> None:
         masses = np.array([mass for _, mass, _ in self.touch.segments])

@@ -23,7 +23,7 @@ RAMP, FLATTEN = 0.12, 0.3  # seconds in which a limb is drawn to its contact, an
 BREATH = {"trunk.bend": -0.7, "head.nod": 0.6, "left_arm.shrug": 1.0, "right_arm.shrug": 1.0}
 SWAY = {"trunk.lean": 0.4, "pelvis.roll": 0.25, "left_arm.flex": 0.6, "right_arm.flex": -0.6}
 """Degrees that a held pose breathes and sways by."""
-CHAINS = {part: f"{side}_foot" for side in SIDES for part in (f"{side}_foot", f"{side}_toes", f"{side}_heel")}
+CHAINS = {f"{side}_{part}": f"{side}_foot" for side in SIDES for part in ("foot", "toes", "heel", "ball")}
 """Parts that share a footprint, and the first of them."""
 
 
@@ -91,13 +91,13 @@ def _settled(score: Score, body: Body, pace: float) -> _Cycle:
         for bone, angle in (
             ("Leg", "leg.knee"),
             ("ForeArm", "arm.elbow"),
-            ("Foot", "leg.ankle"),
             ("ToeBase", "leg.toes"),
         )
     }
     touches = [(hand, place, _strength(score, spans, times, pace)) for hand, place, spans in score.touches]
     seat = score.seat * touch.scale
-    local, root = contact.settle(touch, local, root, bends, holds, touches, seat, score.balance, score.loops)
+    balls = anatomy.balls(body, score.extreme)
+    local, root = contact.settle(touch, local, root, bends, holds, touches, seat, score.balance, score.loops, balls)
     quaternions = Rotation.from_matrix(local.reshape(-1, 3, 3)).as_quat().reshape(*local.shape[:2], 4)
     return _Cycle(times, seconds, continuous(quaternions), root, ahead)
 
@@ -173,12 +173,12 @@ def _holds(score: Score, touch: Touch, rotations, heads, times, ahead, pace: flo
             heading = np.tile(rotations[:, bone] @ turn.T @ [0.0, -1.0, 0.0], (len(turns), 1))[start:end].mean(axis=0)
             yaw = euler(yaw=np.degrees(np.arctan2(heading[0], -heading[1])))
             offsets = [
-                (targets[part][start:end] - touch.prints[part][3] @ yaw.T).mean(axis=1)[active[part][start:end]]
+                (targets[part][start:end] - touch.offsets(part) @ yaw.T).mean(axis=1)[active[part][start:end]]
                 for part in parts
             ]
             origin = np.concatenate(offsets).mean(axis=0) * [1, 1, 0]
             for part in parts:
-                aims[part][wide] = touch.prints[part][3] @ yaw.T + origin
+                aims[part][wide] = touch.offsets(part) @ yaw.T + origin
         for part in parts:
             share = strengths[part][:, None, None]
             target = aims[part][own] * share + places[part] * (1 - share)
