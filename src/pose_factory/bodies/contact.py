@@ -61,6 +61,7 @@ ROUNDS, LAST_ROUNDS = 14, 2  # and without what may give way a little: distance,
 SOLVING = 40
 LONGEST_STEP, RELAXED = 0.25, 0.6  # radians or metres a round; of a step, later, where contacts contend
 LIMIT = 40.0  # per radian
+FLYING = 1e4  # per square metre
 HINGES = {"Leg": (3.0, 152.0), "ForeArm": (2.0, 148.0), "ToeBase": (-35.0, 62.0)}
 """Degrees that hinges are kept within."""
 MASSES = {  # of the body's mass: de Leva (1996), means of women and men
@@ -255,6 +256,7 @@ def settle(
     balance: bool,
     loops: bool,
     balls: list[Ball],
+    airborne: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The poses nearest to `local` (N, B, 3, 3), each bone's rotation on top of its parent's, with the root at `root`
     (N, 3), in which the contacts hold: new `local` and `root`.
@@ -262,7 +264,7 @@ def settle(
     touches: (hand, place, (N,) strength 0..1), both of TOUCHABLE, that come together.
     bends {bone: (N,) degrees} says how far those of HINGES are bent; `seat` is the height, metres,
     of what a contact "seat" rests on. With `loops`, the first pose follows the last one. `balls` are kept within their
-    ranges.
+    ranges. What is changed of the root's way goes straight where nothing touches, `airborne` (N,): it falls as it did.
     """
     body = touch.body
     joints = _joints(body)
@@ -290,6 +292,8 @@ def settle(
         if done == ROUNDS:
             wanted = moved.copy()
         system.follow(moved - wanted, stiff)
+        if airborne.any():
+            system.follow(_straight(moved[:, :3], airborne, loops), FLYING * airborne[:, None])
         step = np.clip(system.step(moved, low, high, bend, inertia), -LONGEST_STEP, LONGEST_STEP)
         step *= RELAXED if done > ROUNDS / 2 else 1.0
         step = np.clip(moved + step, low, high) - moved
@@ -410,9 +414,10 @@ class _System:
         self._add(jacobian[:, None, :2], error[:, None], weight[:, None, None])
 
     def follow(self, away: np.ndarray, stiff: np.ndarray) -> None:
-        """Draw the joints back by `away` (N, D), each as `stiff` (D,) as it is."""
-        self.square += np.diag(stiff)
-        self.pull += stiff * away
+        """Draw the first K joints back by `away` (N, K), each as `stiff` (K,) or (N, 1) as it is."""
+        first = np.arange(away.shape[1])
+        self.square[:, first, first] += stiff
+        self.pull[:, first] += stiff * away
 
     def step(self, moved, low, high, bend, inertia) -> np.ndarray:
         """(N, D) what all rows together want, and that `moved` (N, D) goes smoothly over time: `bend` (N, N) squares how
@@ -464,6 +469,12 @@ class _System:
         """(..., D, 3) of the joints as (..., 3, 3 + D), with the root's place first."""
         still = np.broadcast_to(np.eye(3), (*turned.shape[:-2], 3, 3))
         return np.concatenate([still, turned.swapaxes(-1, -2)], axis=-1)
+
+
+def _straight(moved: np.ndarray, airborne: np.ndarray, loops: bool) -> np.ndarray:
+    """(N, K) how far `moved` (N, K) is from straight lines over the frames that are `airborne` (N,)."""
+    ground, period = np.flatnonzero(~airborne), {"period": len(moved)} if loops else {}
+    return np.stack([one - np.interp(np.arange(len(one)), ground, one[ground], **period) for one in moved.T], axis=1)
 
 
 def _bending(frames: int, loops: bool) -> np.ndarray:

@@ -2,7 +2,7 @@
 that contacts hold (see `contact`), and sampled at the frames that are wanted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -68,6 +68,8 @@ def _settled(score: Score, body: Body, pace: float) -> _Cycle:
     rate = HELD_RATE if score.held else SLOW_RATE if score.balance else RATE
     count = max(round(seconds * pace * rate), FEWEST)
     times = np.arange(count + (not score.loops)) * seconds / count
+    score = _rounded(score, seconds / count)
+    airborne = ~_active(score, list(score.contacts), times)
     angles = curves(score, times, anatomy.CHANNELS)
     if score.held:
         for wobble, start in ((BREATH, 0.0), (SWAY, 1.0)):
@@ -82,9 +84,9 @@ def _settled(score: Score, body: Body, pace: float) -> _Cycle:
     local = anatomy.rotations(body, angles)
     still = np.tile(body.heads[0] * [1, 1, 0], (len(times), 1))
     rotations, heads = contact.posed(body, local, still)
-    root, ahead = _carried(score, touch, rotations, heads, times, pace)
+    root, ahead = _carried(score, touch, rotations, heads, times, airborne, pace)
     heads = heads + (root - still)[:, None]
-    holds = _holds(score, touch, rotations, heads, times, ahead, pace)
+    holds = _holds(score, touch, rotations, heads, times, ahead, airborne, pace)
     bends = {
         f"{side.title()}{bone}": angles[f"{side}_{angle}"]
         for side in SIDES
@@ -97,13 +99,30 @@ def _settled(score: Score, body: Body, pace: float) -> _Cycle:
     touches = [(hand, place, _strength(score, spans, times, pace)) for hand, place, spans in score.touches]
     seat = score.seat * touch.scale
     balls = anatomy.balls(body, score.extreme)
-    local, root = contact.settle(touch, local, root, bends, holds, touches, seat, score.balance, score.loops, balls)
+    local, root = contact.settle(
+        touch, local, root, bends, holds, touches, seat, score.balance, score.loops, balls, airborne
+    )
     quaternions = Rotation.from_matrix(local.reshape(-1, 3, 3)).as_quat().reshape(*local.shape[:2], 4)
     return _Cycle(times, seconds, continuous(quaternions), root, ahead)
 
 
+def _rounded(score: Score, grain: float) -> Score:
+    """With contacts that begin and end at multiples of `grain` seconds: at a pose that is settled, none shorter."""
+    contacts = {
+        part: [(np.floor(start / grain + 1e-6) * grain, np.ceil(end / grain - 1e-6) * grain) for start, end in spans]
+        for part, spans in score.contacts.items()
+    }
+    return replace(score, contacts=contacts)
+
+
 def _carried(
-    score: Score, touch: Touch, rotations: np.ndarray, heads: np.ndarray, times: np.ndarray, pace: float
+    score: Score,
+    touch: Touch,
+    rotations: np.ndarray,
+    heads: np.ndarray,
+    times: np.ndarray,
+    airborne: np.ndarray,
+    pace: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The root's path (K, 3), and how far one motion gets (3,): what is in contact stays where it is, the lowest point
     is on the floor, and between contacts the body flies as gravity has it. `heads` (K, B, 3) are of a root at z=0."""
@@ -132,8 +151,7 @@ def _carried(
     root = np.column_stack([path[:-1] + heads[:, 0, :2], -touch.lowest(rotations, heads)])
     if score.seat:
         return root, ahead
-    grounded = np.any(list(active.values()), axis=0)
-    for start, end in _runs(~grounded, score.loops):
+    for start, end in _runs(airborne, score.loops):
         span = np.arange(start - 1, end + 1)  # from the last frame on the floor to the first one after
         share = (span - span[0]) / (span[-1] - span[0])
         height, landed = root[span[0] % count, 2], root[span[-1] % count, 2]
@@ -145,8 +163,9 @@ def _carried(
     return root, ahead
 
 
-def _holds(score: Score, touch: Touch, rotations, heads, times, ahead, pace: float) -> list[Hold]:
-    """Each contact with its place on the floor. Of a motion that loops, one may go on from one time to the next."""
+def _holds(score: Score, touch: Touch, rotations, heads, times, ahead, airborne, pace: float) -> list[Hold]:
+    """Each contact with its place on the floor, or above it while the body flies. Of a motion that loops, one may go on
+    from one time to the next."""
     count = len(times)
     turns = (-1, 0, 1) if score.loops else (0,)
     own = slice(count, 2 * count) if score.loops else slice(0, count)
@@ -181,7 +200,14 @@ def _holds(score: Score, touch: Touch, rotations, heads, times, ahead, pace: flo
                 aims[part][wide] = touch.offsets(part) @ yaw.T + origin
         for part in parts:
             share = strengths[part][:, None, None]
-            target = aims[part][own] * share + places[part] * (1 - share)
+            lift = np.where(airborne, np.maximum(places[part][..., 2].min(axis=1), 0), 0)
+            lifted = aims[part][own] + lift[:, None, None] * [0, 0, 1]
+            others = [other for other in parts if other != part]
+            weights = [strengths[other][:, None] for other in others]
+            away = [(aims[other][own] - places[other]).mean(axis=1) * [1, 1, 0] for other in others]
+            carried = sum(w * d for w, d in zip(weights, away, strict=True)) / np.maximum(sum(weights), 1)
+            own_place = places[part] + (carried[:, None] if others else 0)
+            target = lifted * share + own_place * (1 - share)
             holds.append(Hold(part, strengths[part], target))
     return holds
 
