@@ -129,11 +129,30 @@ def test_what_sinks_slides_or_jerks_is_found():
         ({"contacts": {"foot": "all"}}, "contact 'foot'"),
         ({"touch": {"left_palm": {"nose": "all"}}}, "touches 'nose'"),
         ({"end": "hold"}, "'end'"),
+        ({"ends": "lop"}, "at ends: 'lop' is not one of"),
+        ({"seconds": 0}, "at seconds: 0 "),
+        ({"seconds": -2.0}, "at seconds: -2.0 "),
+        ({"seconds": float("nan")}, "to nan"),
+        ({"seconds": "2"}, "at seconds: '2' is not of type 'number'"),
+        ({"keys": []}, "at keys"),
+        ({"keys": [{"legs": {"knee": "20"}}]}, "at keys.0.legs.knee"),
+        ({"keys": [{"at": 1, "legs": {"knee": 2}}, {"at": 1, "legs": {"knee": 20}}]}, "must follow each other"),
+        ({"contacts": {}}, "at contacts"),
+        ({"contacts": {"feet": "always"}}, "at contacts.feet: 'all' was expected"),
+        ({"contacts": {"feet": [[1, 2, 3]]}}, "at contacts.feet.0"),
+        ({"contacts": {"feet": [[2, 1]]}}, "left_foot from 2 to 1; it must last"),
+        ({"contacts": {"feet": [[0, 9]]}}, "left_foot from 0 to 9; it must last"),
+        ({"contacts": {"feet": [[2, 1]]}, "ends": "hold"}, "left_foot from 2 to 1; it must go forwards"),
+        ({"contacts": {"feet": [[-1, 1]]}, "ends": "hold"}, "left_foot from -1 to 1; it must go forwards"),
+        ({"touch": {"left_palm": {"nape": [[3, 2]]}}}, "left_palm from 3 to 2"),
+        ({"balance": "yes"}, "at balance"),
+        ({"seat": -0.5}, "at seat"),
     ],
 )
 def test_a_wrong_description_is_refused(change, message):
-    with pytest.raises(PoseFactoryError, match=message):
+    with pytest.raises(PoseFactoryError, match=message) as refused:
         library.read("pose", "yoga", POSE | change)
+    assert len(str(refused.value).splitlines()) == 1
 
 
 # ---- time -----------------------------------------------------------------------------------------------------------

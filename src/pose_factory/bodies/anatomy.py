@@ -207,24 +207,25 @@ def nearest(turned: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray
     found, best = None, np.full(len(turned), -np.inf)
     for angles in (one, one * [1, -1, 1] + np.pi):
         angles = _within(angles, low, high)
+        parts = [_about("xyz"[axis], angles[:, axis], degrees=False) for axis in range(3)]
         for _ in range(NEARING):
             for axis in range(3):
-                parts = [Rotation.from_euler("XYZ"[i], angles[:, i : i + 1]).as_matrix() for i in range(3)]
-                after = np.eye(3) if axis == 2 else parts[2] if axis == 1 else parts[1] @ parts[2]
-                before = np.eye(3) if axis == 0 else parts[0] if axis == 1 else parts[0] @ parts[1]
+                before = [np.eye(3), parts[0], parts[0] @ parts[1]][axis]
+                after = [parts[1] @ parts[2], parts[2], np.eye(3)][axis]
                 rest = after @ turned.transpose(0, 2, 1) @ before
                 i, j = (axis + 1) % 3, (axis + 2) % 3
                 free = np.arctan2(rest[:, i, j] - rest[:, j, i], rest[:, i, i] + rest[:, j, j])
-                angles[:, axis] = _within(free[:, None], low[axis : axis + 1], high[axis : axis + 1])[:, 0]
-        made = Rotation.from_euler("XYZ", angles).as_matrix()
+                angles[:, axis] = _within(free, low[axis], high[axis])
+                parts[axis] = _about("xyz"[axis], angles[:, axis], degrees=False)
+        made = parts[0] @ parts[1] @ parts[2]
         like = np.einsum("nij,nij->n", made, turned)
         found = made if found is None else np.where((like > best)[:, None, None], made, found)
         best = np.maximum(like, best)
     return found
 
 
-def _within(angles: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Angles (N, K), radians, or the nearer end of their range, the short way around."""
+def _within(angles: np.ndarray, low, high) -> np.ndarray:
+    """Angles (N,) or (N, 3), radians, or the nearer end of their range, the short way around."""
     middle = (low + high) / 2
     around = 2 * np.pi * np.round((angles - middle) / (2 * np.pi))
     return np.clip(angles - around, low, high) + around
@@ -234,8 +235,8 @@ def _turn(angles, group: str, *names: str) -> np.ndarray:
     return euler(*(angles[f"{group}.{name}"] for name in names))
 
 
-def _about(axis: str, degrees) -> np.ndarray:
-    return Rotation.from_euler(axis, np.asarray(degrees)[:, None], degrees=True).as_matrix()
+def _about(axis: str, angles, degrees: bool = True) -> np.ndarray:
+    return Rotation.from_euler(axis, np.asarray(angles)[:, None], degrees=degrees).as_matrix()
 
 
 def _ball(sign: float, angles: dict[str, np.ndarray]) -> np.ndarray:
