@@ -157,8 +157,8 @@ class Ball:
     high: np.ndarray
 
     def excess(self, local: np.ndarray) -> np.ndarray:
-        """(N, 3) the shortest turn, a rotation vector in the own axes of the last bone of the chain, that brings it back
-        into its ranges, for `local` (N, B, 3, 3); zero within."""
+        """(N, 3) the shortest turn that brings it back into its ranges, a rotation vector in the axes of the last bone
+        of the chain, for `local` (N, B, 3, 3); zero within."""
         turned = np.broadcast_to(self.before, (len(local), 3, 3))
         for bone in self.chain:
             turned = turned @ local[:, bone]

@@ -58,7 +58,8 @@ ROOT = 1.0
 STEADY, STEADY_LEAST = 6.0, 0.5  # how much stiffer joints are against leaving the poses before and after
 CONTACT, FLOOR, GRIP, APART, BALANCE, TOUCHING = 300.0, 150.0, 80.0, 60.0, 25.0, 15.0  # per metre
 ROUNDS, LAST_ROUNDS = 14, 2  # and without what may give way a little: distance, balance, touches
-SOLVING = 40
+DAMPING = 1.0
+SOLVING = 40  # steps of conjugate gradients
 LONGEST_STEP, RELAXED = 0.25, 0.6  # radians or metres a round; of a step, later, where contacts contend
 LIMIT = 40.0  # per radian
 FLYING = 1e4  # per square metre
@@ -420,9 +421,10 @@ class _System:
         self.pull[:, first] += stiff * away
 
     def step(self, moved, low, high, bend, inertia) -> np.ndarray:
-        """(N, D) what all rows together want, and that `moved` (N, D) goes smoothly over time: `bend` (N, N) squares how
-        it changes its speed, which weighs `inertia` (D,)."""
+        """(N, D) what all rows together want, where `moved` (N, D) is to go smoothly over time: `bend` (N, N) squares
+        how it changes its speed, which weighs `inertia` (D,)."""
         pull = self.pull + inertia * (bend @ moved)
+        self.square += np.diag(DAMPING * inertia)
         step = _solved(self.square, bend, inertia, pull)
         stuck = (moved <= low + 1e-9) & (step < 0) | (moved >= high - 1e-9) & (step > 0)
         if stuck.any():

@@ -198,18 +198,24 @@ def _holds(score: Score, touch: Touch, rotations, heads, times, ahead, airborne,
             origin = np.concatenate(offsets).mean(axis=0) * [1, 1, 0]
             for part in parts:
                 aims[part][wide] = touch.offsets(part) @ yaw.T + origin
+        aims = {part: aim[own] for part, aim in aims.items()}
         for part in parts:
             share = strengths[part][:, None, None]
             lift = np.where(airborne, np.maximum(places[part][..., 2].min(axis=1), 0), 0)
-            lifted = aims[part][own] + lift[:, None, None] * [0, 0, 1]
-            others = [other for other in parts if other != part]
-            weights = [strengths[other][:, None] for other in others]
-            away = [(aims[other][own] - places[other]).mean(axis=1) * [1, 1, 0] for other in others]
-            carried = sum(w * d for w, d in zip(weights, away, strict=True)) / np.maximum(sum(weights), 1)
-            own_place = places[part] + (carried[:, None] if others else 0)
-            target = lifted * share + own_place * (1 - share)
+            target = (aims[part] + lift[:, None, None] * [0, 0, 1]) * share
+            target += (places[part] + _drawn(part, aims, places, strengths)[:, None]) * (1 - share)
             holds.append(Hold(part, strengths[part], target))
     return holds
+
+
+def _drawn(part: str, aims: dict, places: dict, strengths: dict) -> np.ndarray:
+    """(K, 3) how far the other parts of its chain have been drawn along the floor, by which a part goes along with them
+    before and after its own contact."""
+    drawn, strength = np.zeros((len(places[part]), 3)), np.zeros((len(places[part]), 1))
+    for other in set(aims) - {part}:
+        drawn += strengths[other][:, None] * (aims[other] - places[other]).mean(axis=1) * [1, 1, 0]
+        strength += strengths[other][:, None]
+    return drawn / np.maximum(strength, 1)
 
 
 def _around(start: int, end: int, on: np.ndarray) -> slice:
