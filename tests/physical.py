@@ -65,18 +65,12 @@ def beyond(body, rotations, extreme):
         return np.maximum(np.maximum(low - value, value - high), 0)
 
     def ball(channels, parent, child, signs):
-        ends = np.sort(np.radians([ranges[channel] for channel in channels]) * np.array(signs)[:, None])
+        low, high = np.sort(np.radians([ranges[channel] for channel in channels]) * np.array(signs)[:, None]).T
         actual = relative(parent, child)
-        allowed = anatomy.nearest(actual, *ends.T)
-        inside = Rotation.from_matrix(allowed).as_euler("XYZ")
-        other = inside * [1, -1, 1] + np.pi
-        off = [np.abs(angles - middle(angles, ends)).max(axis=1) for angles in (inside, other)]
-        assert np.min(off, axis=0).max() < 1e-4, "what is called allowed is not"
-        return np.degrees(Rotation.from_matrix(actual.transpose(0, 2, 1) @ allowed).magnitude())
-
-    def middle(angles, ends):  # the nearest within the ranges, with whole turns taken off
-        turns = 2 * np.pi * np.round((angles - ends.mean(axis=1)) / (2 * np.pi))
-        return np.clip(angles - turns, *ends.T) + turns
+        allowed = anatomy.nearest(actual, low, high)
+        assert ((low <= allowed) & (allowed <= high)).all()
+        apart = actual.transpose(0, 2, 1) @ Rotation.from_euler("XYZ", allowed).as_matrix()
+        return np.degrees(Rotation.from_matrix(apart).magnitude())
 
     found = {f"trunk.{angle}": one(f"trunk.{angle}", "Hips", "Spine2", "xyz", axis=i) for i, angle in enumerate(TRUNK)}
     found |= {f"head.{angle}": one(f"head.{angle}", "Spine2", "Head", "xyz", axis=i) for i, angle in enumerate(HEAD)}

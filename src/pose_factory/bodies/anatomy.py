@@ -163,12 +163,12 @@ class Ball:
         for bone in self.chain:
             turned = turned @ local[:, bone]
         turned = turned @ self.after
-        angles = Rotation.from_matrix(turned).as_euler("XYZ")
-        beyond = (_within(angles, self.low, self.high) != angles).any(axis=1)
+        angles = _angles(turned)
+        beyond = (np.sin((_within(angles, self.low, self.high) - angles) / 2) ** 2 > 1e-12).any(axis=1)
         excess = np.zeros((len(local), 3))
         if beyond.any():
-            turned = turned[beyond]
-            back = turned.transpose(0, 2, 1) @ nearest(turned, self.low, self.high)
+            allowed = Rotation.from_euler("XYZ", nearest(turned[beyond], self.low, self.high)).as_matrix()
+            back = turned[beyond].transpose(0, 2, 1) @ allowed
             excess[beyond] = Rotation.from_matrix(back).as_rotvec() @ self.after.T
         return excess
 
@@ -197,15 +197,14 @@ def balls(body: Body, limber: bool) -> list[Ball]:
 
 
 def nearest(turned: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """(N, 3, 3) of the rotations about x, y and z, in this order, by angles from `low` to `high` (3,) radians, those
+    """(N, 3) the angles about x, y and z, in this order and from `low` to `high` (3,), radians, of the rotation that is
     nearest to `turned` (N, 3, 3).
 
     One angle after the other, each of which has a closed form, from the angles of `turned` and from their other values:
     single angles would say little where y is near a right angle, and x and z turn about the same line.
     """
-    one = Rotation.from_matrix(turned).as_euler("XYZ")
-    found, best = None, np.full(len(turned), -np.inf)
-    for angles in (one, one * [1, -1, 1] + np.pi):
+    first, best = _angles(turned), None
+    for angles in (first, first * [1, -1, 1] + np.pi):
         angles = _within(angles, low, high)
         parts = [_about("xyz"[axis], angles[:, axis], degrees=False) for axis in range(3)]
         for _ in range(NEARING):
@@ -217,18 +216,28 @@ def nearest(turned: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray
                 free = np.arctan2(rest[:, i, j] - rest[:, j, i], rest[:, i, i] + rest[:, j, j])
                 angles[:, axis] = _within(free, low[axis], high[axis])
                 parts[axis] = _about("xyz"[axis], angles[:, axis], degrees=False)
-        made = parts[0] @ parts[1] @ parts[2]
-        like = np.einsum("nij,nij->n", made, turned)
-        found = made if found is None else np.where((like > best)[:, None, None], made, found)
-        best = np.maximum(like, best)
-    return found
+        like = np.einsum("nij,nij->n", parts[0] @ parts[1] @ parts[2], turned)
+        best = (angles, like) if best is None else (np.where((like > best[1])[:, None], angles, best[0]), like)
+    return best[0]
+
+
+def _angles(turned: np.ndarray) -> np.ndarray:
+    """(N, 3) radians about x, y and z, in this order, of rotations (N, 3, 3)."""
+    return np.stack(
+        [
+            np.arctan2(-turned[:, 1, 2], turned[:, 2, 2]),
+            np.arcsin(np.clip(turned[:, 0, 2], -1, 1)),
+            np.arctan2(-turned[:, 0, 1], turned[:, 0, 0]),
+        ],
+        axis=1,
+    )
 
 
 def _within(angles: np.ndarray, low, high) -> np.ndarray:
     """Angles (N,) or (N, 3), radians, or the nearer end of their range, the short way around."""
     middle = (low + high) / 2
-    around = 2 * np.pi * np.round((angles - middle) / (2 * np.pi))
-    return np.clip(angles - around, low, high) + around
+    angles = angles - 2 * np.pi * np.round((angles - middle) / (2 * np.pi))
+    return np.clip(angles, low, high)
 
 
 def _turn(angles, group: str, *names: str) -> np.ndarray:

@@ -56,7 +56,7 @@ STIFFNESS = {  # per radian (the root's place: per metre); what is stiff keeps c
 }
 ROOT = 1.0
 STEADY, STEADY_LEAST = 6.0, 0.5  # how much stiffer joints are against leaving the poses before and after
-CONTACT, FLOOR, GRIP, APART, BALANCE, TOUCHING = 300.0, 150.0, 80.0, 60.0, 25.0, 15.0  # per metre
+CONTACT, FLOOR, GRIP, APART, BALANCE, TOUCHING = 300.0, 200.0, 80.0, 60.0, 25.0, 15.0  # per metre
 ROUNDS, LAST_ROUNDS = 14, 2  # and without what may give way a little: distance, balance, touches
 DAMPING = 1.0
 SOLVING = 40  # steps of conjugate gradients
@@ -111,7 +111,7 @@ class Touch:
         bends = body.weights.max(axis=1) < 0.8  # where skin bulges at a joint, what is outermost changes with the pose
         self.groups = [
             np.union1d(
-                _outermost(body, np.flatnonzero(of_limb == bone)), np.flatnonzero((of_limb == bone) & bends)[::6]
+                _outermost(body, np.flatnonzero(of_limb == bone)), np.flatnonzero((of_limb == bone) & bends)[::3]
             )
             for bone in sorted(set(of_limb.tolist()))
         ]
@@ -179,7 +179,9 @@ class Touch:
         near_knee = np.linalg.norm(points - knee, axis=1) < 0.13 * self.scale
         arm = np.linalg.norm(elbow - shoulder)
         fingers = [i for i, bone in enumerate(body.bones) if f"{name}Hand" in bone and bone[-1] in "23"]
-        self._region(f"{side}_knee", near_knee & (weight["UpLeg"] + weight["Leg"] > 0.9) & (points[:, 1] < knee[1]))
+        # Where skin bulges as a joint bends, what is outermost changes.
+        front = near_knee & (weight["UpLeg"] + weight["Leg"] > 0.9) & (points[:, 1] < knee[1])
+        self.regions[f"{side}_knee"] = np.flatnonzero(front)[::2]
         self._region(f"{side}_ball", (weight["ToeBase"] > 0.9) & (points[:, 2] < 0.3 * ankle[2]))
         of_foot = weight["Foot"] + weight["ToeBase"] > 0.9
         self._region(f"{side}_outside", of_foot & ((points[:, 0] - ankle[0]) * sign > 0))

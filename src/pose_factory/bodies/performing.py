@@ -16,9 +16,9 @@ from pose_factory.bodies.library import Score, curves
 
 GRAVITY = 9.81
 ADULT_LEG = 0.85  # metres: natural durations are for it, and go with the root of the leg's length (Alexander 1989)
-RATE, SLOW_RATE, HELD_RATE, FEWEST = 30.0, 15.0, 6.0, 16
-"""Poses that are settled: a second of a motion, of one slow enough to be balanced, of a pose that only breathes, and in
-all; those between are splines."""
+FLYING_RATE, RATE, SLOW_RATE, HELD_RATE, FEWEST = 60.0, 30.0, 15.0, 6.0, 16
+"""Poses that are settled: a second of a motion that leaves the floor, of any other, of one slow enough to be balanced, of
+a pose that only breathes, and in all; those between are splines."""
 RAMP, FLATTEN = 0.12, 0.3  # seconds in which a limb is drawn to its contact, and let go; and in which a hand is opened
 BREATH = {"trunk.bend": -0.7, "head.nod": 0.6, "left_arm.shrug": 1.0, "right_arm.shrug": 1.0}
 SWAY = {"trunk.lean": 0.4, "pelvis.roll": 0.25, "left_arm.flex": 0.6, "right_arm.flex": -0.6}
@@ -65,7 +65,7 @@ def _of_foot(score: Score, side: str) -> list[str]:
 
 def _settled(score: Score, body: Body, pace: float) -> _Cycle:
     seconds = score.seconds
-    rate = HELD_RATE if score.held else SLOW_RATE if score.balance else RATE
+    rate = HELD_RATE if score.held else SLOW_RATE if score.balance else FLYING_RATE if _flies(score) else RATE
     count = max(round(seconds * pace * rate), FEWEST)
     times = np.arange(count + (not score.loops)) * seconds / count
     score = _rounded(score, seconds / count)
@@ -104,6 +104,10 @@ def _settled(score: Score, body: Body, pace: float) -> _Cycle:
     )
     quaternions = Rotation.from_matrix(local.reshape(-1, 3, 3)).as_quat().reshape(*local.shape[:2], 4)
     return _Cycle(times, seconds, continuous(quaternions), root, ahead)
+
+
+def _flies(score: Score) -> bool:
+    return not _active(score, list(score.contacts), np.linspace(0, score.seconds, 1000)).all()
 
 
 def _rounded(score: Score, grain: float) -> Score:
