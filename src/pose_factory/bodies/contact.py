@@ -55,10 +55,10 @@ STIFFNESS = {  # per radian (the root's place: per metre); what is stiff keeps c
     "ToeBase": 0.25,
 }
 ROOT = 1.0
-STEADY, STEADY_LEAST = 6.0, 0.5  # how much stiffer joints are against leaving the poses before and after
+STEADY, STEADY_LEAST = 6.0, 0.5  # how much stiffer joints are against changing their speed, and against long steps
+FINER = 4.0  # times as stiff against changing their speed where motions that fly have twice as many poses
 CONTACT, FLOOR, GRIP, APART, BALANCE, TOUCHING = 300.0, 200.0, 80.0, 60.0, 25.0, 15.0  # per metre
 ROUNDS, LAST_ROUNDS = 14, 2  # and without what may give way a little: distance, balance, touches
-DAMPING = 1.0
 SOLVING = 40  # steps of conjugate gradients
 LONGEST_STEP, RELAXED = 0.25, 0.6  # radians or metres a round; of a step, later, where contacts contend
 LIMIT = 40.0  # per radian
@@ -274,7 +274,8 @@ def settle(
     local, root = local.copy(), root.copy()
     columns = 3 + sum(len(axis) for _, axis, _ in joints)
     stiff = np.concatenate([np.full(3, ROOT), *(np.full(len(axis), value) for _, axis, value in joints)]) ** 2
-    inertia = STEADY * stiff + STEADY_LEAST
+    damping = STEADY * stiff + STEADY_LEAST
+    inertia = damping * (FINER if airborne.any() else 1)
     bend = _bending(len(root), loops)
     low, high = _bounds(joints, bends, body, len(root), columns)
     moved, wanted = np.zeros((2, len(root), columns))
@@ -297,7 +298,7 @@ def settle(
         system.follow(moved - wanted, stiff)
         if airborne.any():
             system.follow(_straight(moved[:, :3], airborne, loops), FLYING * airborne[:, None])
-        step = np.clip(system.step(moved, low, high, bend, inertia), -LONGEST_STEP, LONGEST_STEP)
+        step = np.clip(system.step(moved, low, high, bend, inertia, damping), -LONGEST_STEP, LONGEST_STEP)
         step *= RELAXED if done > ROUNDS / 2 else 1.0
         step = np.clip(moved + step, low, high) - moved
         moved += step
@@ -422,11 +423,11 @@ class _System:
         self.square[:, first, first] += stiff
         self.pull[:, first] += stiff * away
 
-    def step(self, moved, low, high, bend, inertia) -> np.ndarray:
+    def step(self, moved, low, high, bend, inertia, damping) -> np.ndarray:
         """(N, D) what all rows together want, where `moved` (N, D) is to go smoothly over time: `bend` (N, N) squares
-        how it changes its speed, which weighs `inertia` (D,)."""
+        how it changes its speed, which weighs `inertia` (D,), and `damping` (D,) the step."""
         pull = self.pull + inertia * (bend @ moved)
-        self.square += np.diag(DAMPING * inertia)
+        self.square += np.diag(damping)
         step = _solved(self.square, bend, inertia, pull)
         stuck = (moved <= low + 1e-9) & (step < 0) | (moved >= high - 1e-9) & (step > 0)
         if stuck.any():

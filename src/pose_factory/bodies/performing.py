@@ -177,6 +177,7 @@ def _holds(score: Score, touch: Touch, rotations, heads, times, ahead, airborne,
     def unrolled(places):  # (K, ...) as (K times so many turns, ...)
         return np.concatenate([places + turn * ahead for turn in turns])
 
+    leaving = _leaving(airborne, round(RAMP / pace / (times[1] - times[0])))
     holds = []
     for chain in dict.fromkeys(CHAINS.get(part, part) for part in score.contacts):
         parts = [part for part in score.contacts if CHAINS.get(part, part) == chain]
@@ -205,11 +206,17 @@ def _holds(score: Score, touch: Touch, rotations, heads, times, ahead, airborne,
         aims = {part: aim[own] for part, aim in aims.items()}
         for part in parts:
             share = strengths[part][:, None, None]
-            lift = np.where(airborne, np.maximum(places[part][..., 2].min(axis=1), 0), 0)
+            lift = leaving * (1 - strengths[part] ** 3) * np.maximum(places[part][..., 2].min(axis=1), 0)
             target = (aims[part] + lift[:, None, None] * [0, 0, 1]) * share
             target += (places[part] + _drawn(part, aims, places, strengths)[:, None]) * (1 - share)
             holds.append(Hold(part, strengths[part], target))
     return holds
+
+
+def _leaving(airborne: np.ndarray, steps: int) -> np.ndarray:
+    """(K,) 1 in flight, and from 0 to 1 in so many steps before."""
+    shares = _eased(1 - np.arange(steps) / steps)
+    return np.max([share * np.roll(airborne, -step) for step, share in enumerate(shares)], axis=0)
 
 
 def _drawn(part: str, aims: dict, places: dict, strengths: dict) -> np.ndarray:
@@ -239,7 +246,10 @@ def _active(score: Score, parts: list[str], times: np.ndarray) -> np.ndarray:
 def _strength(score: Score, spans: list, times: np.ndarray, pace: float, ramp: float = RAMP) -> np.ndarray:
     """(K,) 1 in contact, and from 0 to 1 in the `ramp` seconds before and after."""
     away = _distance(score, np.array(spans), times).min(axis=1) * pace
-    share = np.clip(1 - away / ramp, 0, 1)
+    return _eased(np.clip(1 - away / ramp, 0, 1))
+
+
+def _eased(share: np.ndarray) -> np.ndarray:
     return share**2 * (3 - 2 * share)
 
 
