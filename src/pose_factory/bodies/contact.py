@@ -275,7 +275,7 @@ def settle(
     columns = 3 + sum(len(axis) for _, axis, _ in joints)
     stiff = np.concatenate([np.full(3, ROOT), *(np.full(len(axis), value) for _, axis, value in joints)]) ** 2
     damping = STEADY * stiff + STEADY_LEAST
-    inertia = damping * (FINER if airborne.any() else 1)
+    inertia = damping * (FINER if loops and airborne.any() else 1)
     bend = _bending(len(root), loops)
     low, high = _bounds(joints, bends, body, len(root), columns)
     moved, wanted = np.zeros((2, len(root), columns))

@@ -17,8 +17,8 @@ from pose_factory.bodies.library import Score, curves
 GRAVITY = 9.81
 ADULT_LEG = 0.85  # metres: natural durations are for it, and go with the root of the leg's length (Alexander 1989)
 FLYING_RATE, RATE, SLOW_RATE, HELD_RATE, FEWEST = 60.0, 30.0, 15.0, 6.0, 16
-"""Poses that are settled: a second of a motion that leaves the floor, of any other, of one slow enough to be balanced, of
-a pose that only breathes, and in all; those between are splines."""
+"""Poses that are settled: a second of a motion that leaves the floor again and again, of any other, of one slow enough
+to be balanced, of a pose that only breathes, and in all; those between are splines."""
 RAMP, FLATTEN = 0.12, 0.3  # seconds in which a limb is drawn to its contact, and let go; and in which a hand is opened
 BREATH = {"trunk.bend": -0.7, "head.nod": 0.6, "left_arm.shrug": 1.0, "right_arm.shrug": 1.0}
 SWAY = {"trunk.lean": 0.4, "pelvis.roll": 0.25, "left_arm.flex": 0.6, "right_arm.flex": -0.6}
@@ -107,7 +107,7 @@ def _settled(score: Score, body: Body, pace: float) -> _Cycle:
 
 
 def _flies(score: Score) -> bool:
-    return not _active(score, list(score.contacts), np.linspace(0, score.seconds, 1000)).all()
+    return score.loops and not _active(score, list(score.contacts), np.linspace(0, score.seconds, 1000)).all()
 
 
 def _rounded(score: Score, grain: float) -> Score:
