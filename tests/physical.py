@@ -14,12 +14,12 @@ from pose_factory.bodies.anny_body import SIDES, skin
 from pose_factory.bodies.contact import Touch, posed
 from pose_factory.bodies.kinematics import forward_kinematics, leg_length
 
-SUNK, SUNK_EXTREME = 0.018, 0.035  # metres that flesh may be pressed below the floor; where joints are at their limits
+SUNK = 0.018  # metres that flesh may be pressed below the floor
 AWAY = 0.012  # metres that what is in contact may be off the floor
 SLID = 0.006  # metres that a point of a hand or of a foot may move in all the time that it is planted
 INSIDE = 0.040  # metres that flesh may be pressed into flesh
-FREE = 12.0  # degrees beyond the range of a joint that settling on a body may take it
-FASTEST, SHARPEST = 2100.0, 70_000.0  # degrees a second, and a second squared, of a bone against its parent
+FREE = 5.0  # degrees beyond the range of a joint that settling on a body may take it
+FASTEST, SHARPEST = 1400.0, 70_000.0  # degrees a second, and a second squared, of a bone against its parent
 
 TRUNK, HEAD = ("bend", "lean", "twist"), ("nod", "tilt", "turn")
 HIP, SHOULDER = ([f"{limb}.{angle}" for angle in ("flex", "abduct", "rotate")] for limb in ("leg", "arm"))
@@ -210,8 +210,7 @@ def _floor(score, body, rotations, heads, times, size, seat):
     )
     sunk = -1000 * lows.min()
     said = f"{sunk:.0f} mm below the floor at {times[lows.argmin()]:.2f} s"
-    kind, limit = ("sunk, extreme", SUNK_EXTREME) if score.extreme else ("sunk", SUNK)
-    yield Finding(kind, sunk / size, 1000 * limit, said)
+    yield Finding("sunk", sunk / size, 1000 * SUNK, said)
     for part in score.contacts:
         on = in_contact(score, part, times)
         if not on.any():
