@@ -3,6 +3,8 @@
 Lengths are those of an adult: they are multiplied by the length of the body's leg over an adult's.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
@@ -11,15 +13,18 @@ from pose_factory.bodies import anatomy
 from pose_factory.bodies.anny_body import SIDES, skin
 from pose_factory.bodies.contact import Touch, posed
 from pose_factory.bodies.kinematics import forward_kinematics, leg_length
-from pose_factory.bodies.performing import _active, _runs
 
-SUNK, SUNK_EXTREME = 0.018, 0.035  # metres that flesh may be pressed below the floor; where joints are at their limits
+SUNK = 0.018  # metres that flesh may be pressed below the floor
 AWAY = 0.012  # metres that what is in contact may be off the floor
 SLID = 0.006  # metres that a point of a hand or of a foot may move in all the time that it is planted
 INSIDE = 0.040  # metres that flesh may be pressed into flesh
-FREE = 12.0  # degrees beyond the range of a joint that settling on a body may take it
-FASTEST, SHARPEST = 2100.0, 70_000.0  # degrees a second, and a second squared, of a bone against its parent
+FREE = 5.0  # degrees beyond the range of a joint that settling on a body may take it
+FASTEST, SHARPEST = 1400.0, 70_000.0  # degrees a second, and a second squared, of a bone against its parent
 
+TRUNK, HEAD = ("bend", "lean", "twist"), ("nod", "tilt", "turn")
+HIP, SHOULDER = ([f"{limb}.{angle}" for angle in ("flex", "abduct", "rotate")] for limb in ("leg", "arm"))
+ANKLE = ["leg.ankle", "leg.tilt", "leg.turn"]
+CHUNK = 16  # frames whose skin is looked at together
 LIMBS = {
     "arm": ("Arm", "ForeArm", "Hand"),
     "forearm": ("ForeArm", "Hand"),
@@ -42,29 +47,44 @@ def trunk(body):
     return share(body, "Spine", "Neck", "Head", "Hips") > 0.95
 
 
-def angles(body, rotations):
-    """{channel: (N,) degrees} of bones turned by `rotations` (N, B, 3, 3), the inverse of anatomy.rotations but for how
-    the trunk shares its bend; without fingers, and without shoulders, whose angles have no single values."""
+def beyond(body, rotations, extreme):
+    """{joint or angle: (N,) degrees} that bones turned by `rotations` (N, B, 3, 3) are beyond the ranges of anatomy, 0
+    within: of hips, shoulders and feet, the angle from the nearest orientation that their three ranges allow together.
+    The inverse of anatomy.rotations but for how the trunk shares its bend; without fingers."""
+    ranges = anatomy.RANGES | anatomy.FOOT | (anatomy.EXTREME if extreme else {})
     zero = {channel: np.zeros(1) for channel in anatomy.CHANNELS}
     straight, _ = posed(body, anatomy.rotations(body, zero), np.zeros((1, 3)))
     turned = rotations @ straight[0].transpose(0, 2, 1)
 
-    def between(parent, child, order):
-        relative = turned[:, body.bone(parent)].transpose(0, 2, 1) @ turned[:, body.bone(child)]
-        return Rotation.from_matrix(relative).as_euler(order, degrees=True).T
+    def relative(parent, child):
+        return turned[:, body.bone(parent)].transpose(0, 2, 1) @ turned[:, body.bone(child)]
 
-    found = dict(zip(("trunk.bend", "trunk.lean", "trunk.twist"), between("Hips", "Spine2", "xyz"), strict=True))
-    found |= dict(zip(("head.nod", "head.tilt", "head.turn"), between("Spine2", "Head", "xyz"), strict=True))
+    def one(channel, parent, child, order, sign=1, axis=0):
+        value = sign * Rotation.from_matrix(relative(parent, child)).as_euler(order, degrees=True)[:, axis]
+        low, high = ranges[channel]
+        return np.maximum(np.maximum(low - value, value - high), 0)
+
+    def ball(channels, parent, child, signs):
+        low, high = np.sort(np.radians([ranges[channel] for channel in channels]) * np.array(signs)[:, None]).T
+        actual = relative(parent, child)
+        allowed = anatomy.nearest(actual, low, high)
+        assert ((low <= allowed) & (allowed <= high)).all()
+        apart = actual.transpose(0, 2, 1) @ Rotation.from_euler("XYZ", allowed).as_matrix()
+        return np.degrees(Rotation.from_matrix(apart).magnitude())
+
+    found = {f"trunk.{angle}": one(f"trunk.{angle}", "Hips", "Spine2", "xyz", axis=i) for i, angle in enumerate(TRUNK)}
+    found |= {f"head.{angle}": one(f"head.{angle}", "Spine2", "Head", "xyz", axis=i) for i, angle in enumerate(HEAD)}
     for side, sign in SIDES.items():
         name = side.title()
-        flex, abduct, rotate = between("Hips", f"{name}UpLeg", "XYZ") * [[-1], [-sign], [sign]]
-        found |= {f"{side}_leg.flex": flex, f"{side}_leg.abduct": abduct, f"{side}_leg.rotate": rotate}
-        found[f"{side}_leg.knee"] = between(f"{name}UpLeg", f"{name}Leg", "XYZ")[0]
-        found[f"{side}_leg.ankle"] = -between(f"{name}Leg", f"{name}Foot", "XYZ")[0]
-        found[f"{side}_leg.toes"] = -between(f"{name}Foot", f"{name}ToeBase", "XYZ")[0]
-        found[f"{side}_arm.elbow"] = -between(f"{name}Arm", f"{name}ForeArm", "XYZ")[0]
-        wrist = between(f"{name}ForeArm", f"{name}Hand", "ZYX")
-        found[f"{side}_arm.wrist"] = sign * wrist[1]
+        found |= {
+            f"{side} hip": ball(HIP, "Hips", f"{name}UpLeg", (-1, -sign, sign)),
+            f"{side} shoulder": ball(SHOULDER, "Spine2", f"{name}Arm", (-1, -sign, sign)),
+            f"{side} foot": ball(ANKLE, f"{name}Leg", f"{name}Foot", (-1, sign, sign)),
+            f"{side}_leg.knee": one("leg.knee", f"{name}UpLeg", f"{name}Leg", "XYZ"),
+            f"{side}_leg.toes": one("leg.toes", f"{name}Foot", f"{name}ToeBase", "XYZ", -1),
+            f"{side}_arm.elbow": one("arm.elbow", f"{name}Arm", f"{name}ForeArm", "XYZ", -1),
+            f"{side}_arm.wrist": one("arm.wrist", f"{name}ForeArm", f"{name}Hand", "ZYX", sign, 1),
+        }
     return found
 
 
@@ -117,23 +137,61 @@ def turning(rotations, parents, fps):
     return np.linalg.norm(speed, axis=-1), np.linalg.norm(np.diff(speed, axis=0), axis=-1) * fps
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was measured: at most `limit` is right, in the unit that `said` says it in."""
+
+    kind: str
+    value: float
+    limit: float
+    said: str
+
+
 def problems(score, body, motion, fps, frames, seat):
-    """What is wrong with a motion of the library on a body, a sentence each. All frames are looked at for how joints
-    turn and hands and feet stay, the chosen `frames` for the skin; `seat` is the height of its chair, metres."""
+    """What is wrong with a motion of the library on a body, a sentence each."""
+    found = findings(score, body, motion, fps, frames, seat)
+    return [finding.said for finding in found if finding.value > finding.limit]
+
+
+def findings(score, body, motion, fps, frames, seat):
+    """All that is measured of a motion of the library on a body. All frames are looked at but for what is inside of
+    what, which the chosen `frames` are; `seat` is the height of its chair, metres."""
     size, pace = leg_length(body) / 0.85, np.sqrt(leg_length(body) / 0.85)
     times = np.minimum(np.arange(len(motion.root)) / fps / pace, score.seconds)
     rotations, heads = forward_kinematics(body, motion)
-    found = [*_floor(score, body, rotations[frames], heads[frames], times[frames], size, seat)]
-    found += [*_planted(score, body, rotations, heads, times, size), *_joints(score, body, rotations)]
+    found = [*_floor(score, body, rotations, heads, times, size, seat)]
+    found += _inside(body, rotations[frames], heads[frames], times[frames], size)
+    found += [*_planted(score, body, rotations, heads, times, size)]
+    for joint, values in beyond(body, rotations, score.extreme).items():
+        said = f"{joint} is {values.max():.0f} degrees beyond its range at {times[values.argmax()]:.2f} s"
+        found.append(Finding("free", values.max(), FREE, said))
     speed, change = turning(rotations, body.parents, fps)
-    for what, values, limit in (
-        ("turns at", speed * pace, FASTEST),
-        ("changes its speed by", change * pace**2, SHARPEST),
+    for kind, what, values, limit in (
+        ("fast", "turns at", speed * pace, FASTEST),
+        ("sharp", "changes its speed by", change * pace**2, SHARPEST),
     ):
-        if values.size and values.max() > limit:
+        if values.size:
             frame, bone = np.unravel_index(values.argmax(), values.shape)
-            found.append(f"{body.bones[bone]} {what} {values.max():.0f} degrees at frame {frame}")
+            said = f"{body.bones[bone]} {what} {values.max():.0f} degrees at frame {frame}"
+            found.append(Finding(kind, values.max(), limit, said))
     return found
+
+
+def in_contact(score, part, times):
+    """(N,) whether a part is to be in contact, as its spans say; those of a motion that loops come again each time."""
+    again = (-score.seconds, 0.0, score.seconds) if score.loops else (0.0,)
+    on = [
+        (start - 1e-9 <= times + shift) & (times + shift <= end + 1e-9)
+        for start, end in score.contacts[part]
+        for shift in again
+    ]
+    return np.any(on, axis=0)
+
+
+def stretches(on):
+    """The frames of each unbroken stretch of true values."""
+    frames = np.flatnonzero(on)
+    return [run for run in np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1) if len(run)]
 
 
 def _touch(body, made={}):  # noqa: B006 - it takes a while, and the tests keep their few bodies
@@ -143,45 +201,52 @@ def _touch(body, made={}):  # noqa: B006 - it takes a while, and the tests keep 
 
 
 def _floor(score, body, rotations, heads, times, size, seat):
-    vertices = skin(body, rotations, heads)
-    low = vertices[..., 2].min()
-    if low < -(SUNK_EXTREME if score.extreme else SUNK) * size:
-        yield f"{-1000 * low:.0f} mm below the floor at frame {vertices[..., 2].min(axis=1).argmin()} of those chosen"
     touch = _touch(body)
+    lows = np.concatenate(
+        [
+            heights(body, slice(None), rotations[frames : frames + CHUNK], heads[frames : frames + CHUNK]).min(axis=1)
+            for frames in range(0, len(times), CHUNK)
+        ]
+    )
+    sunk = -1000 * lows.min()
+    said = f"{sunk:.0f} mm below the floor at {times[lows.argmin()]:.2f} s"
+    yield Finding("sunk", sunk / size, 1000 * SUNK, said)
     for part in score.contacts:
-        on = _active(score, [part], times)
-        if on.any() and part in touch.prints:
+        on = in_contact(score, part, times)
+        if not on.any():
+            continue
+        if part in touch.prints:
             height = (touch.places(part, rotations[on], heads[on]) - touch.prints[part][3])[..., 2]
-        elif on.any():
-            points = vertices[on][:, touch.vertices[touch.regions[part]]]
-            height = points[..., 2].min(axis=1) - (seat if part == "seat" else 0.0)
-        if on.any() and np.abs(height).max() > AWAY * size:
-            yield f"{part} is {1000 * np.abs(height).max():.0f} mm off what it is said to touch"
-    for frame in range(len(vertices)):
-        for pair, depth in self_penetration(body, vertices[frame]).items():
-            if depth > INSIDE * size:
-                yield f"{pair}: {1000 * depth:.0f} mm deep at {times[frame]:.2f} s"
+        else:
+            low = heights(body, touch.vertices[touch.regions[part]], rotations[on], heads[on]).min(axis=1)
+            height = low - (seat if part == "seat" else 0.0)
+        away = 1000 * np.abs(height).max()
+        yield Finding("away", away / size, 1000 * AWAY, f"{part} is {away:.0f} mm off what it is said to touch")
+
+
+def heights(body, vertices, rotations, heads):
+    """(N, P) the heights alone of what skin() gives of `vertices` (P,), which is quick enough for all frames."""
+    rows = np.concatenate([rotations[..., 2, :], heads[..., 2:]], axis=-1)
+    rows[..., 3] -= np.sum(rows[..., :3] * body.heads, axis=-1)
+    weights, points = body.weights[vertices], body.vertices[vertices]
+    blended = (weights @ rows.transpose(1, 0, 2).reshape(len(body.bones), -1)).reshape(len(points), -1, 4)
+    return (np.sum(blended[..., :3] * points[:, None], axis=-1) + blended[..., 3]).T
+
+
+def _inside(body, rotations, heads, times, size):
+    for time, vertices in zip(times, skin(body, rotations, heads), strict=True):
+        for pair, depth in self_penetration(body, vertices).items():
+            yield Finding(
+                "inside", 1000 * depth / size, 1000 * INSIDE, f"{pair}: {1000 * depth:.0f} mm deep at {time:.2f} s"
+            )
 
 
 def _planted(score, body, rotations, heads, times, size):
     touch = _touch(body)
     for part in set(score.contacts) & set(touch.prints):
-        for start, end in _runs(_active(score, [part], times), False):
-            points = touch.places(part, rotations[start:end], heads[start:end])
-            slid = np.linalg.norm(points - points.mean(axis=0), axis=-1).max()
-            if slid > SLID * size:
-                yield f"{part} slides {1000 * slid:.0f} mm from {times[start]:.2f} s on"
-
-
-def _joints(score, body, rotations):
-    ranges = anatomy.RANGES | (anatomy.EXTREME if score.extreme else {})
-    measured = angles(body, rotations)
-    for channel, values in measured.items():
-        limb, _, angle = channel.partition(".")
-        if angle in ("flex", "rotate"):  # which turn into each other where a leg lies along the axis of flexion
-            values = values[np.abs(measured[f"{limb}.abduct"]) < 75]
-        if not len(values):
-            continue
-        low, high = ranges[channel.removeprefix("left_").removeprefix("right_")]
-        if values.min() < low - FREE or values.max() > high + FREE:
-            yield f"{channel} goes from {values.min():.0f} to {values.max():.0f}, beyond {low} to {high}"
+        for frames in stretches(in_contact(score, part, times)):
+            points = touch.places(part, rotations[frames], heads[frames])
+            slid = 1000 * np.linalg.norm(points - points.mean(axis=0), axis=-1).max()
+            yield Finding(
+                "slid", slid / size, 1000 * SLID, f"{part} slides {slid:.0f} mm from {times[frames[0]]:.2f} s on"
+            )

@@ -9,6 +9,7 @@ import jsonschema
 import numpy as np
 import pytest
 from physical import problems
+from scipy.spatial.transform import Rotation
 
 from pose_factory.bodies import anatomy, contact, library, motion, performing
 from pose_factory.bodies.anny_body import build_body
@@ -26,24 +27,9 @@ PHENOTYPES = {
     "old": {"age": 1.0, "gender": 0.9},
 }
 SCORES = library.scores()
-SHAKY = {
-    **{("burpee", who): "a foot comes down too suddenly" for who in ("heavy", "thin")},
-    **{("faint", who): "a foot comes down too suddenly" for who in ("heavy", "old")},
-    ("stand_up", "child"): "a forearm is 36 mm inside a leg",
-    ("burpee", "old"): "planted toes slide 7 mm",
-    ("mountain_climber", "thin"): "a foot comes down too suddenly",
-    ("fall_backward", "old"): "a foot comes down too suddenly",
-    ("crawl", "old"): "a knee comes down too suddenly",
-    ("side_split", "thin"): "a leg turns further than it can",
-    ("side_sit", "thin"): "a leg turns further than it can",
-    ("pigeon", "thin"): "a leg and an ankle turn further than they can",
-}
-"""What is known to be wrong, of all motions on all bodies (docs/motions.md)."""
 # Each motion on two bodies, each pose on one, in turn: all on all take many minutes.
 PAIRS = [
-    pytest.param(
-        name, who, marks=[pytest.mark.xfail(reason=SHAKY[name, who], strict=True)] if (name, who) in SHAKY else []
-    )
+    (name, who)
     for i, (name, score) in enumerate(SCORES.items())
     for who in np.roll(list(PHENOTYPES), -i)[: 1 if score.held else 2].tolist()
 ]
@@ -62,7 +48,7 @@ def played(score, who):
 
 def wrong(score, who, made=None):
     made, fps = made or played(score, who)
-    frames = np.linspace(0, len(made.root) - 1, 1 if score.held else 5).astype(int)
+    frames = np.linspace(0, len(made.root) - 1, 1 if score.held else 12).astype(int)
     return problems(score, body(who), made, fps, frames, score.seat * leg_length(body(who)))
 
 
@@ -110,11 +96,21 @@ def test_what_sinks_slides_or_jerks_is_found():
     jerk[30, elbow] = jerk[0, body("heavy").bone("LeftLeg")]
     knee = made.rotations.copy()
     knee[:, body("heavy").bone("LeftLeg")] = [0.9, 0.435, 0.0, 0.0]  # bent backwards
+
+    def turned(bone, axis, degrees):  # in the bone's own axes, of which y is its length; of a foot, z is up
+        changed, bone = made.rotations.copy(), body("heavy").bone(bone)
+        turn = Rotation.from_euler(axis, degrees, degrees=True)
+        changed[:, bone] = (Rotation.from_quat(changed[:, bone, [1, 2, 3, 0]]) * turn).as_quat()[:, [3, 0, 1, 2]]
+        return changed
+
     for broken, fault in (
         (down, "below the floor"),
         (away, "slides"),
         (replace(made, rotations=jerk), "changes its speed"),
-        (replace(made, rotations=knee), "leg.knee goes from"),
+        (replace(made, rotations=knee), "leg.knee is"),
+        (replace(made, rotations=turned("LeftUpLeg", "z", 90)), "left hip is"),
+        (replace(made, rotations=turned("RightFoot", "y", 60)), "right foot is"),
+        (replace(made, rotations=turned("RightArm", "z", 170)), "right shoulder is"),
     ):
         assert any(fault in problem for problem in wrong(score, "heavy", (broken, fps))), fault
 
@@ -129,11 +125,30 @@ def test_what_sinks_slides_or_jerks_is_found():
         ({"contacts": {"foot": "all"}}, "contact 'foot'"),
         ({"touch": {"left_palm": {"nose": "all"}}}, "touches 'nose'"),
         ({"end": "hold"}, "'end'"),
+        ({"ends": "lop"}, "at ends: 'lop' is not one of"),
+        ({"seconds": 0}, "at seconds: 0 "),
+        ({"seconds": -2.0}, "at seconds: -2.0 "),
+        ({"seconds": float("nan")}, "to nan"),
+        ({"seconds": "2"}, "at seconds: '2' is not of type 'number'"),
+        ({"keys": []}, "at keys"),
+        ({"keys": [{"legs": {"knee": "20"}}]}, "at keys.0.legs.knee"),
+        ({"keys": [{"at": 1, "legs": {"knee": 2}}, {"at": 1, "legs": {"knee": 20}}]}, "must follow each other"),
+        ({"contacts": {}}, "at contacts"),
+        ({"contacts": {"feet": "always"}}, "at contacts.feet: 'all' was expected"),
+        ({"contacts": {"feet": [[1, 2, 3]]}}, "at contacts.feet.0"),
+        ({"contacts": {"feet": [[2, 1]]}}, "left_foot from 2 to 1; it must last"),
+        ({"contacts": {"feet": [[0, 9]]}}, "left_foot from 0 to 9; it must last"),
+        ({"contacts": {"feet": [[2, 1]]}, "ends": "hold"}, "left_foot from 2 to 1; it must go forwards"),
+        ({"contacts": {"feet": [[-1, 1]]}, "ends": "hold"}, "left_foot from -1 to 1; it must go forwards"),
+        ({"touch": {"left_palm": {"nape": [[3, 2]]}}}, "left_palm from 3 to 2"),
+        ({"balance": "yes"}, "at balance"),
+        ({"seat": -0.5}, "at seat"),
     ],
 )
 def test_a_wrong_description_is_refused(change, message):
-    with pytest.raises(PoseFactoryError, match=message):
+    with pytest.raises(PoseFactoryError, match=message) as refused:
         library.read("pose", "yoga", POSE | change)
+    assert len(str(refused.value).splitlines()) == 1
 
 
 # ---- time -----------------------------------------------------------------------------------------------------------
@@ -148,14 +163,16 @@ def test_a_fall_plays_at_its_own_speed_and_stays_down():
     assert made.root[-1, 2] < 0.3 * made.root[0, 2]
 
 
-def test_a_jump_flies_as_gravity_has_it():
+@pytest.mark.parametrize(("name", "start", "end"), [("jump", 0.86, 1.32), ("basketball_shot", 0.83, 1.22)])
+def test_a_jump_flies_as_gravity_has_it(name, start, end):
     """Between take-off and landing, the root's height falls by 9.81 m/s^2."""
-    made, fps = played(SCORES["jump"], "thin")
+    made, fps = played(SCORES[name], "thin")
     pace = np.sqrt(leg_length(body("thin")) / performing.ADULT_LEG)
     times = np.arange(len(made.root)) / fps / pace
-    flying = (times > 0.86 + 0.15) & (times < 1.32 - 0.15)
+    flying = (times > start + 0.1) & (times < end - 0.1)
     bend = np.diff(made.root[flying, 2], 2) * fps**2
-    np.testing.assert_allclose(bend, -9.81, atol=2.2)  # settling draws the feet to the floor a moment early
+    assert len(bend) > 10
+    np.testing.assert_allclose(bend, -9.81, atol=0.5)
     assert np.ptp(made.root[:, 2]) > 0.3
 
 
@@ -217,6 +234,28 @@ def direction(heads, start, end):
 def test_angles_mean_what_anatomy_means(changed, start, end, expected):
     _, heads = standing(**changed)
     np.testing.assert_allclose(direction(heads, start, end), expected, atol=1e-3)
+
+
+def test_the_nearest_of_the_orientations_that_ranges_allow():
+    """Against all that lie on a grid of 4 degrees within the ranges, for rotations that are up to 40 degrees beyond."""
+    low, high = np.radians([[-130, -62, -45], [32, 30, 50]])
+    grid = np.meshgrid(*[np.linspace(a, b, 2 + int((b - a) / np.radians(4))) for a, b in zip(low, high, strict=True)])
+    grid = Rotation.from_euler("XYZ", np.stack(grid, axis=-1).reshape(-1, 3)).as_matrix().reshape(-1, 9)
+    rng = np.random.default_rng(1)
+    allowed = Rotation.from_euler("XYZ", rng.uniform(low, high, (200, 3)))
+    away = Rotation.from_rotvec(rng.uniform(0, np.radians(40), (200, 1)) * Rotation.random(200, rng).apply([1, 0, 0]))
+    turned = (allowed * away).as_matrix()
+    angles = anatomy.nearest(turned, low, high)
+    assert ((low <= angles) & (angles <= high)).all()
+    found = np.degrees((Rotation.from_euler("XYZ", angles).inv() * Rotation.from_matrix(turned)).magnitude())
+    best = np.degrees(np.arccos(np.clip(((turned.reshape(-1, 9) @ grid.T).max(axis=1) - 1) / 2, -1, 1)))
+    assert (found <= best + 0.01).all()
+    assert (found > 1).mean() > 0.2
+    np.testing.assert_allclose(
+        Rotation.from_euler("XYZ", anatomy.nearest(allowed.as_matrix(), low, high)).as_matrix(),
+        allowed.as_matrix(),
+        atol=1e-6,
+    )
 
 
 # ---- what it touches ------------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ Flexion comes last, about the axis through both hips or both shoulders, as in th
 Suntay (1983) that Wu et al. (2002, 2005) recommend: a leg flexed by 90 and abducted by 45 degrees is horizontal.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -74,12 +76,16 @@ and of Soucie et al. (2011, 'Range of motion measurements: reference values'), w
 limits.json; of legs that are flexed, abducted and turned out at once, what such sums of angles come to."""
 EXTREME = {"trunk.bend": (-62, 85), "leg.flex": (-70, 145), "leg.abduct": (-30, 88), "leg.rotate": (-45, 65)}
 """What the limber reach: dancers and gymnasts."""
+FOOT = {"leg.tilt": (-30, 45), "leg.turn": (-25, 25)}
+"""Of a foot against its shin, which no key names: the sole turned inwards (the Academy's 35 of inversion and 20 of
+eversion, widened alike), and the toes outwards, for which there is no norm: what gives with it."""
 FLAT = -20.0
 """The curl of a flat hand."""
 FINGERS = ("Index", "Middle", "Ring", "Pinky")
 DOWN, RIGHT = np.array([0.0, 0.0, -1.0]), np.array([-1.0, 0.0, 0.0])
 RHYTHM = 0.3  # of each degree that an arm is lifted beyond RHYTHM_FROM its collar bone does (Inman et al. 1944)
 RHYTHM_FROM = 45.0
+NEARING = 8
 
 
 def rotations(body: Body, angles: dict[str, np.ndarray]) -> np.ndarray:
@@ -138,12 +144,108 @@ def palm(body: Body, side: str) -> np.ndarray:
     return axes(DOWN, np.array([0.0, -1.0, 0.0])) @ axes(middle - hand, across).T
 
 
+@dataclass(frozen=True)
+class Ball:
+    """A joint that turns about three axes, within ranges. Its rotation from anatomy's zero is `before` @ what its
+    `chain` of bones has on top of their parents' @ `after`; `low` and `high` (3,) are radians of its angles about x, y
+    and z, in this order."""
+
+    chain: list[int]
+    before: np.ndarray
+    after: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def excess(self, local: np.ndarray) -> np.ndarray:
+        """(N, 3) the shortest turn that brings it back into its ranges, a rotation vector in the axes of the last bone
+        of the chain, for `local` (N, B, 3, 3); zero within."""
+        turned = np.broadcast_to(self.before, (len(local), 3, 3))
+        for bone in self.chain:
+            turned = turned @ local[:, bone]
+        turned = turned @ self.after
+        angles = _angles(turned)
+        beyond = (np.sin((_within(angles, self.low, self.high) - angles) / 2) ** 2 > 1e-12).any(axis=1)
+        excess = np.zeros((len(local), 3))
+        if beyond.any():
+            allowed = Rotation.from_euler("XYZ", nearest(turned[beyond], self.low, self.high)).as_matrix()
+            back = turned[beyond].transpose(0, 2, 1) @ allowed
+            excess[beyond] = Rotation.from_matrix(back).as_rotvec() @ self.after.T
+        return excess
+
+
+def balls(body: Body, limber: bool) -> list[Ball]:
+    """Hips, shoulders (against the chest) and feet."""
+    ranges = RANGES | FOOT | (EXTREME if limber else {})
+    found = []
+    for side, sign in SIDES.items():
+        name = side.title()
+        hip, knee, ankle, upper, fore = (
+            body.heads[body.bone(f"{name}{part}")] for part in ("UpLeg", "Leg", "Foot", "Arm", "ForeArm")
+        )
+        thigh = axes(knee - hip, _knee_hinge(body, name)) @ axes(DOWN, RIGHT).T
+        shin = axes(ankle - knee, _knee_hinge(body, name)) @ axes(DOWN, RIGHT).T
+        arm = axes(fore - upper, _elbow_hinge(body, name)) @ axes(DOWN, RIGHT).T
+        for chain, before, after, angles, signs in (
+            (("UpLeg",), np.eye(3), thigh, ("leg.flex", "leg.abduct", "leg.rotate"), (-1, -sign, sign)),
+            (("Foot",), shin.T, np.eye(3), ("leg.ankle", "leg.tilt", "leg.turn"), (-1, sign, sign)),
+            (("Shoulder", "Arm"), np.eye(3), arm, ("arm.flex", "arm.abduct", "arm.rotate"), (-1, -sign, sign)),
+        ):
+            ends = np.radians([ranges[angle] for angle in angles]) * np.array(signs)[:, None]
+            bones = [body.bone(f"{name}{bone}") for bone in chain]
+            found.append(Ball(bones, before, after, ends.min(axis=1), ends.max(axis=1)))
+    return found
+
+
+def nearest(turned: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """(N, 3) the angles about x, y and z, in this order and from `low` to `high` (3,), radians, of the rotation that is
+    nearest to `turned` (N, 3, 3).
+
+    One angle after the other, each of which has a closed form, from the angles of `turned` and from their other values:
+    single angles would say little where y is near a right angle, and x and z turn about the same line.
+    """
+    first, best = _angles(turned), None
+    for angles in (first, first * [1, -1, 1] + np.pi):
+        angles = _within(angles, low, high)
+        parts = [_about("xyz"[axis], angles[:, axis], degrees=False) for axis in range(3)]
+        for _ in range(NEARING):
+            for axis in range(3):
+                before = [np.eye(3), parts[0], parts[0] @ parts[1]][axis]
+                after = [parts[1] @ parts[2], parts[2], np.eye(3)][axis]
+                rest = after @ turned.transpose(0, 2, 1) @ before
+                i, j = (axis + 1) % 3, (axis + 2) % 3
+                free = np.arctan2(rest[:, i, j] - rest[:, j, i], rest[:, i, i] + rest[:, j, j])
+                angles[:, axis] = _within(free, low[axis], high[axis])
+                parts[axis] = _about("xyz"[axis], angles[:, axis], degrees=False)
+        like = np.einsum("nij,nij->n", parts[0] @ parts[1] @ parts[2], turned)
+        best = (angles, like) if best is None else (np.where((like > best[1])[:, None], angles, best[0]), like)
+    return best[0]
+
+
+def _angles(turned: np.ndarray) -> np.ndarray:
+    """(N, 3) radians about x, y and z, in this order, of rotations (N, 3, 3)."""
+    return np.stack(
+        [
+            np.arctan2(-turned[:, 1, 2], turned[:, 2, 2]),
+            np.arcsin(np.clip(turned[:, 0, 2], -1, 1)),
+            np.arctan2(-turned[:, 0, 1], turned[:, 0, 0]),
+        ],
+        axis=1,
+    )
+
+
+def _within(angles: np.ndarray, low, high) -> np.ndarray:
+    """Angles (N,) or (N, 3), radians, or the nearer end of their range, the short way around."""
+    middle = (low + high) / 2
+    angles = angles - 2 * np.pi * np.round((angles - middle) / (2 * np.pi))
+    return np.clip(angles, low, high)
+
+
 def _turn(angles, group: str, *names: str) -> np.ndarray:
     return euler(*(angles[f"{group}.{name}"] for name in names))
 
 
-def _about(axis: str, degrees) -> np.ndarray:
-    return Rotation.from_euler(axis, np.asarray(degrees)[:, None], degrees=True).as_matrix()
+def _about(axis: str, angles, degrees: bool = True) -> np.ndarray:
+    return Rotation.from_euler(axis, np.asarray(angles)[:, None], degrees=degrees).as_matrix()
 
 
 def _ball(sign: float, angles: dict[str, np.ndarray]) -> np.ndarray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from pose_factory.bodies.anatomy import FLAT, curled, hinge, palm
+from pose_factory.bodies.anatomy import FLAT, Ball, curled, hinge, palm
 from pose_factory.bodies.anny_body import SIDES, Body
 from pose_factory.bodies.kinematics import axes, leg_length, length
 
@@ -55,12 +55,16 @@ STIFFNESS = {  # per radian (the root's place: per metre); what is stiff keeps c
     "ToeBase": 0.25,
 }
 ROOT = 1.0
-STEADY, STEADY_LEAST = 6.0, 0.5  # how much stiffer joints are against leaving the poses before and after
-CONTACT, FLOOR, GRIP, APART, BALANCE, TOUCHING = 300.0, 150.0, 80.0, 60.0, 25.0, 15.0  # per metre
+STEADY, STEADY_LEAST = 6.0, 0.5  # how much stiffer joints are against changing their speed, and against long steps
+FINER = 4.0  # times as stiff against changing their speed where motions that fly have twice as many poses
+CONTACT, FLOOR, GRIP, APART, BALANCE, TOUCHING = 300.0, 200.0, 80.0, 60.0, 25.0, 15.0  # per metre
 ROUNDS, LAST_ROUNDS = 14, 2  # and without what may give way a little: distance, balance, touches
+SOLVING = 40  # steps of conjugate gradients
 LONGEST_STEP, RELAXED = 0.25, 0.6  # radians or metres a round; of a step, later, where contacts contend
-HINGES = {"Leg": (3.0, 152.0), "ForeArm": (2.0, 148.0), "Foot": (-55.0, 35.0), "ToeBase": (-35.0, 62.0)}
-"""Degrees that hinges, and the ankle's first axis, are kept within."""
+LIMIT = 40.0  # per radian
+FLYING = 1e4  # per square metre
+HINGES = {"Leg": (3.0, 152.0), "ForeArm": (2.0, 148.0), "ToeBase": (-35.0, 62.0)}
+"""Degrees that hinges are kept within."""
 MASSES = {  # of the body's mass: de Leva (1996), means of women and men
     "Head": 0.068,
     "Spine2": 0.157,
@@ -107,7 +111,7 @@ class Touch:
         bends = body.weights.max(axis=1) < 0.8  # where skin bulges at a joint, what is outermost changes with the pose
         self.groups = [
             np.union1d(
-                _outermost(body, np.flatnonzero(of_limb == bone)), np.flatnonzero((of_limb == bone) & bends)[::6]
+                _outermost(body, np.flatnonzero(of_limb == bone)), np.flatnonzero((of_limb == bone) & bends)[::3]
             )
             for bone in sorted(set(of_limb.tolist()))
         ]
@@ -175,7 +179,9 @@ class Touch:
         near_knee = np.linalg.norm(points - knee, axis=1) < 0.13 * self.scale
         arm = np.linalg.norm(elbow - shoulder)
         fingers = [i for i, bone in enumerate(body.bones) if f"{name}Hand" in bone and bone[-1] in "23"]
-        self._region(f"{side}_knee", near_knee & (weight["UpLeg"] + weight["Leg"] > 0.9) & (points[:, 1] < knee[1]))
+        # Where skin bulges as a joint bends, what is outermost changes.
+        front = near_knee & (weight["UpLeg"] + weight["Leg"] > 0.9) & (points[:, 1] < knee[1])
+        self.regions[f"{side}_knee"] = np.flatnonzero(front)[::2]
         self._region(f"{side}_ball", (weight["ToeBase"] > 0.9) & (points[:, 2] < 0.3 * ankle[2]))
         of_foot = weight["Foot"] + weight["ToeBase"] > 0.9
         self._region(f"{side}_outside", of_foot & ((points[:, 0] - ankle[0]) * sign > 0))
@@ -209,6 +215,14 @@ class Touch:
 
     def _region(self, part: str, chosen: np.ndarray) -> None:
         self.regions[part] = _outermost(self.body, np.flatnonzero(chosen))
+
+    def offsets(self, part: str) -> np.ndarray:
+        """(P, 3) where the points of `places` lie for a part of a flat hand or foot, as the prints have them."""
+        if part in self.prints:
+            return self.prints[part][3]
+        foot = self.body.bone(f"{part.partition('_')[0].title()}Foot")
+        middle = self.body.vertices[self.vertices[self.regions[part]]].mean(axis=0, keepdims=True)
+        return (middle - self.body.heads[foot]) * [1, 1, 0]
 
     def places(self, part: str, rotations: np.ndarray, heads: np.ndarray) -> np.ndarray:
         """(N, P, 3) where the points of a part are: those of its print, or the middle of its region."""
@@ -244,20 +258,25 @@ def settle(
     seat: float,
     balance: bool,
     loops: bool,
+    balls: list[Ball],
+    airborne: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The poses nearest to `local` (N, B, 3, 3), each bone's rotation on top of its parent's, with the root at `root`
     (N, 3), in which the contacts hold: new `local` and `root`.
 
     touches: (hand, place, (N,) strength 0..1), both of TOUCHABLE, that come together.
     bends {bone: (N,) degrees} says how far those of HINGES are bent; `seat` is the height, metres,
-    of what a contact "seat" rests on. With `loops`, the first pose follows the last one.
+    of what a contact "seat" rests on. With `loops`, the first pose follows the last one. `balls` are kept within their
+    ranges. What is changed of the root's way goes straight where nothing touches, `airborne` (N,): it falls as it did.
     """
     body = touch.body
     joints = _joints(body)
     local, root = local.copy(), root.copy()
     columns = 3 + sum(len(axis) for _, axis, _ in joints)
     stiff = np.concatenate([np.full(3, ROOT), *(np.full(len(axis), value) for _, axis, value in joints)]) ** 2
-    steady = STEADY * stiff + STEADY_LEAST
+    damping = STEADY * stiff + STEADY_LEAST
+    inertia = damping * (FINER if loops and airborne.any() else 1)
+    bend = _bending(len(root), loops)
     low, high = _bounds(joints, bends, body, len(root), columns)
     moved, wanted = np.zeros((2, len(root), columns))
     for done in range(ROUNDS + LAST_ROUNDS):
@@ -266,6 +285,8 @@ def settle(
         for hold in holds:
             system.hold(hold, seat)
         system.floor()
+        for ball in balls:
+            system.limit(ball, local)
         if done < ROUNDS:
             system.apart()
             for hand, place, strength in touches:
@@ -274,12 +295,10 @@ def settle(
                 system.balance(holds)
         if done == ROUNDS:
             wanted = moved.copy()
-        before, after = np.roll(moved, 1, axis=0), np.roll(moved, -1, axis=0)
-        if not loops:
-            before[0], after[-1] = moved[0], moved[-1]
         system.follow(moved - wanted, stiff)
-        system.follow(moved - (before + after) / 2, steady)
-        step = np.clip(system.step(moved, low, high), -LONGEST_STEP, LONGEST_STEP)
+        if airborne.any():
+            system.follow(_straight(moved[:, :3], airborne, loops), FLYING * airborne[:, None])
+        step = np.clip(system.step(moved, low, high, bend, inertia, damping), -LONGEST_STEP, LONGEST_STEP)
         step *= RELAXED if done > ROUNDS / 2 else 1.0
         step = np.clip(moved + step, low, high) - moved
         moved += step
@@ -300,8 +319,8 @@ class _System:
     def __init__(self, touch: Touch, joints, rotations, heads, columns: int):
         self.touch, self.rotations, self.heads = touch, rotations, heads
         self.owner = np.concatenate([np.full(len(axis), bone) for bone, axis, _ in joints])
-        axis = np.concatenate([axis for _, axis, _ in joints])
-        self.axes = np.einsum("ndij,dj->ndi", rotations[:, self.owner], axis)
+        self.rest = np.concatenate([axis for _, axis, _ in joints])
+        self.axes = np.einsum("ndij,dj->ndi", rotations[:, self.owner], self.rest)
         self.under = touch.below[self.owner]  # (D, B) whether a joint moves a bone
         self.pivots = heads[:, self.owner]
         frames = len(heads)
@@ -367,6 +386,16 @@ class _System:
         jacobian = self._rigid(here, hand[0]) - self._rigid(there, place[0])
         self._add(jacobian[:, None], (here - there)[:, None], TOUCHING * strength[:, None, None])
 
+    def limit(self, ball: Ball, local: np.ndarray) -> None:
+        """Bring a joint back into its ranges."""
+        excess = ball.excess(local)
+        size = np.linalg.norm(excess, axis=1)
+        if size.max() > 1e-6:
+            columns = self.owner == ball.chain[-1]
+            jacobian = np.zeros((len(size), 1, 1, self.square.shape[1]))
+            jacobian[:, 0, 0, 3:][:, columns] = excess / np.maximum(size, 1e-9)[:, None] @ self.rest[columns].T
+            self._add(jacobian, -size[:, None, None], LIMIT)
+
     def balance(self, holds: list[Hold]) -> None:
         masses = np.array([mass for _, mass, _ in self.touch.segments])
         points = np.stack([_at(self, bone, rest) for bone, _, rest in self.touch.segments], axis=1)
@@ -389,18 +418,20 @@ class _System:
         self._add(jacobian[:, None, :2], error[:, None], weight[:, None, None])
 
     def follow(self, away: np.ndarray, stiff: np.ndarray) -> None:
-        """Draw the joints back by `away` (N, D), each as `stiff` (D,) as it is."""
-        self.square += np.diag(stiff)
-        self.pull += stiff * away
+        """Draw the first K joints back by `away` (N, K), each as `stiff` (K,) or (N, 1) as it is."""
+        first = np.arange(away.shape[1])
+        self.square[:, first, first] += stiff
+        self.pull[:, first] += stiff * away
 
-    def step(self, moved, low, high) -> np.ndarray:
-        """(N, D) what all rows together want."""
-        square, pull = self.square, self.pull
-        step = -np.linalg.solve(square, pull[..., None])[..., 0]
+    def step(self, moved, low, high, bend, inertia, damping) -> np.ndarray:
+        """(N, D) what all rows together want, where `moved` (N, D) is to go smoothly over time: `bend` (N, N) squares
+        how it changes its speed, which weighs `inertia` (D,), and `damping` (D,) the step."""
+        pull = self.pull + inertia * (bend @ moved)
+        self.square += np.diag(damping)
+        step = _solved(self.square, bend, inertia, pull)
         stuck = (moved <= low + 1e-9) & (step < 0) | (moved >= high - 1e-9) & (step > 0)
         if stuck.any():
-            square = square + np.eye(square.shape[1]) * np.where(stuck, 1e9, 0.0)[:, None]
-            step = -np.linalg.solve(square, pull[..., None])[..., 0]
+            step = _solved(self.square + np.eye(len(inertia)) * np.where(stuck, 1e9, 0.0)[:, None], bend, inertia, pull)
         return step
 
     def _add(self, jacobian: np.ndarray, error: np.ndarray, weight: np.ndarray) -> None:
@@ -443,6 +474,47 @@ class _System:
         """(..., D, 3) of the joints as (..., 3, 3 + D), with the root's place first."""
         still = np.broadcast_to(np.eye(3), (*turned.shape[:-2], 3, 3))
         return np.concatenate([still, turned.swapaxes(-1, -2)], axis=-1)
+
+
+def _straight(moved: np.ndarray, airborne: np.ndarray, loops: bool) -> np.ndarray:
+    """(N, K) how far `moved` (N, K) is from straight lines over the frames that are `airborne` (N,)."""
+    ground, period = np.flatnonzero(~airborne), {"period": len(moved)} if loops else {}
+    return np.stack([one - np.interp(np.arange(len(one)), ground, one[ground], **period) for one in moved.T], axis=1)
+
+
+def _bending(frames: int, loops: bool) -> np.ndarray:
+    """(N, N) the matrix of the sum of squared second differences of a series: of one that loops, or holds its ends."""
+    each = np.eye(frames)
+    before, after = np.roll(each, 1, axis=0), np.roll(each, -1, axis=0)
+    if not loops:
+        before[0], after[-1] = each[0], each[-1]
+    second = before - 2 * each + after
+    return second.T @ second
+
+
+def _solved(square: np.ndarray, bend: np.ndarray, inertia: np.ndarray, pull: np.ndarray) -> np.ndarray:
+    """(N, D) the x with square_n x_n + inertia (bend x)_n = -pull_n, by conjugate gradients, each frame's own equations
+    (N, D, D) as preconditioner."""
+    own = np.linalg.inv(square + np.diag(inertia) * np.diag(bend)[:, None, None])
+
+    def times(x):
+        return np.einsum("nij,nj->ni", square, x) + inertia * (bend @ x)
+
+    x = np.zeros_like(pull)
+    left = -pull
+    ahead = along = np.einsum("nij,nj->ni", own, left)
+    size = first = np.sum(left * along)
+    for _ in range(SOLVING):
+        if size <= 1e-6 * first:
+            break
+        turned = times(along)
+        share = size / np.sum(along * turned)
+        x = x + share * along
+        left = left - share * turned
+        ahead = np.einsum("nij,nj->ni", own, left)
+        size, before = np.sum(left * ahead), size
+        along = ahead + size / before * along
+    return x
 
 
 def _at(system: _System, bone: int, rest: np.ndarray) -> np.ndarray:

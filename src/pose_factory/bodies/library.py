@@ -25,12 +25,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 
 from pose_factory.bodies.anny_body import SIDES
 from pose_factory.errors import PoseFactoryError
 
 FOLDER = Path(__file__).with_name("motions")
+SCHEMA_PATH = Path(__file__).with_name("motion.schema.json")
 
 
 @dataclass(frozen=True)
@@ -68,31 +70,45 @@ def scores() -> dict[str, Score]:
     return found
 
 
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json.loads(SCHEMA_PATH.read_text()))
+
+
 def read(name: str, family: str, written: dict) -> Score:
     """The score of one motion as its file has it.
 
-    Raises PoseFactoryError for a key, part or angle that does not exist, for an angle beyond what anatomy allows, and
-    for times beyond its duration.
+    Raises PoseFactoryError for what the schema does not know, for a part or an angle that does not exist, for an angle
+    beyond what anatomy allows, and for times that are reversed or beyond its duration.
     """
     # Here, because the names of motions are wanted where nothing heavy may be imported.
     from pose_factory.bodies.anatomy import CHANNELS, EXTREME, RANGES
     from pose_factory.bodies.contact import PARTS, TOUCHABLE
 
-    known = {"about", "seconds", "ends", "keys", "contacts", "balance", "alternate", "seat", "touch", "extreme"}
-    if unknown := set(written) - known:
-        raise PoseFactoryError(f"Motion {name} has {sorted(unknown)[0]!r}; use {', '.join(sorted(known))}.")
+    if error := jsonschema.exceptions.best_match(_validator().iter_errors(written)):
+        where = ".".join(str(key) for key in error.absolute_path)
+        raise PoseFactoryError(f"Motion {name} does not fit its schema{where and f' at {where}'}: {error.message}.")
     seconds = float(written.get("seconds", 4.0))
     keys = [(float(key["at"]) if "at" in key else 0.0, _channels(key)) for key in written["keys"]]
 
     def timed(spans) -> list[tuple[float, float]]:
         return [(0.0, seconds)] if spans == "all" else [(float(start), float(end)) for start, end in spans]
 
+    loops = written.get("ends", "loop") == "loop"
     contacts = {one: timed(spans) for part, spans in written["contacts"].items() for one in _both(part)}
     touches = [
         (hand, place, timed(spans))
         for hand, places in written.get("touch", {}).items()
         for place, spans in places.items()
     ]
+    spans = [(part, *span) for part, times in contacts.items() for span in times]
+    for what, start, end in spans + [(hand, *span) for hand, _, times in touches for span in times]:
+        if loops and not (start < end <= start + seconds and abs(start) <= seconds):
+            rule = f"last {seconds:g} seconds at most and begin within {seconds:g} of the motion's"
+            raise PoseFactoryError(f"Motion {name} has {what} from {start:g} to {end:g}; it must {rule}.")
+        if not loops and not 0 <= start < end <= seconds:
+            rule = f"go forwards, from 0 to {seconds:g} seconds"
+            raise PoseFactoryError(f"Motion {name} has {what} from {start:g} to {end:g}; it must {rule}.")
     if written.get("alternate"):
         keys, contacts = _alternated(keys, contacts, seconds)
     for wrong in sorted({channel for _, key in keys for channel in key} - set(CHANNELS)):
@@ -107,14 +123,14 @@ def read(name: str, family: str, written: dict) -> Score:
     for wrong in sorted({point for hand, place, _ in touches for point in (hand, place)} - set(TOUCHABLE)):
         raise PoseFactoryError(f"Motion {name} touches {wrong!r}; there are {', '.join(TOUCHABLE)}.")
     times = [at for at, _ in keys]
-    if times != sorted(times) or times[0] < 0 or times[-1] > seconds:
+    if times != sorted(set(times)) or times[0] < 0 or times[-1] > seconds:
         raise PoseFactoryError(f"Motion {name}: its keys must follow each other from 0 to {seconds} seconds.")
     return Score(
         name=name,
         family=family,
         about=written["about"],
         seconds=seconds,
-        loops=written.get("ends", "loop") == "loop",
+        loops=loops,
         keys=keys,
         contacts=contacts,
         touches=touches,

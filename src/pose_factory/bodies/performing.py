@@ -2,7 +2,7 @@
 that contacts hold (see `contact`), and sampled at the frames that are wanted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -16,14 +16,14 @@ from pose_factory.bodies.library import Score, curves
 
 GRAVITY = 9.81
 ADULT_LEG = 0.85  # metres: natural durations are for it, and go with the root of the leg's length (Alexander 1989)
-RATE, SLOW_RATE, HELD_RATE, FEWEST = 30.0, 15.0, 6.0, 16
-"""Poses that are settled: a second of a motion, of one slow enough to be balanced, of a pose that only breathes, and in
-all; those between are splines."""
+FLYING_RATE, RATE, SLOW_RATE, HELD_RATE, FEWEST = 60.0, 30.0, 15.0, 6.0, 16
+"""Poses that are settled: a second of a motion that leaves the floor again and again, of any other, of one slow enough
+to be balanced, of a pose that only breathes, and in all; those between are splines."""
 RAMP, FLATTEN = 0.12, 0.3  # seconds in which a limb is drawn to its contact, and let go; and in which a hand is opened
 BREATH = {"trunk.bend": -0.7, "head.nod": 0.6, "left_arm.shrug": 1.0, "right_arm.shrug": 1.0}
 SWAY = {"trunk.lean": 0.4, "pelvis.roll": 0.25, "left_arm.flex": 0.6, "right_arm.flex": -0.6}
 """Degrees that a held pose breathes and sways by."""
-CHAINS = {part: f"{side}_foot" for side in SIDES for part in (f"{side}_foot", f"{side}_toes", f"{side}_heel")}
+CHAINS = {f"{side}_{part}": f"{side}_foot" for side in SIDES for part in ("foot", "toes", "heel", "ball")}
 """Parts that share a footprint, and the first of them."""
 
 
@@ -65,9 +65,11 @@ def _of_foot(score: Score, side: str) -> list[str]:
 
 def _settled(score: Score, body: Body, pace: float) -> _Cycle:
     seconds = score.seconds
-    rate = HELD_RATE if score.held else SLOW_RATE if score.balance else RATE
+    rate = HELD_RATE if score.held else SLOW_RATE if score.balance else FLYING_RATE if _flies(score) else RATE
     count = max(round(seconds * pace * rate), FEWEST)
     times = np.arange(count + (not score.loops)) * seconds / count
+    score = _rounded(score, seconds / count)
+    airborne = ~_active(score, list(score.contacts), times)
     angles = curves(score, times, anatomy.CHANNELS)
     if score.held:
         for wobble, start in ((BREATH, 0.0), (SWAY, 1.0)):
@@ -82,28 +84,49 @@ def _settled(score: Score, body: Body, pace: float) -> _Cycle:
     local = anatomy.rotations(body, angles)
     still = np.tile(body.heads[0] * [1, 1, 0], (len(times), 1))
     rotations, heads = contact.posed(body, local, still)
-    root, ahead = _carried(score, touch, rotations, heads, times, pace)
+    root, ahead = _carried(score, touch, rotations, heads, times, airborne, pace)
     heads = heads + (root - still)[:, None]
-    holds = _holds(score, touch, rotations, heads, times, ahead, pace)
+    holds = _holds(score, touch, rotations, heads, times, ahead, airborne, pace)
     bends = {
         f"{side.title()}{bone}": angles[f"{side}_{angle}"]
         for side in SIDES
         for bone, angle in (
             ("Leg", "leg.knee"),
             ("ForeArm", "arm.elbow"),
-            ("Foot", "leg.ankle"),
             ("ToeBase", "leg.toes"),
         )
     }
     touches = [(hand, place, _strength(score, spans, times, pace)) for hand, place, spans in score.touches]
     seat = score.seat * touch.scale
-    local, root = contact.settle(touch, local, root, bends, holds, touches, seat, score.balance, score.loops)
+    balls = anatomy.balls(body, score.extreme)
+    local, root = contact.settle(
+        touch, local, root, bends, holds, touches, seat, score.balance, score.loops, balls, airborne
+    )
     quaternions = Rotation.from_matrix(local.reshape(-1, 3, 3)).as_quat().reshape(*local.shape[:2], 4)
     return _Cycle(times, seconds, continuous(quaternions), root, ahead)
 
 
+def _flies(score: Score) -> bool:
+    return score.loops and not _active(score, list(score.contacts), np.linspace(0, score.seconds, 1000)).all()
+
+
+def _rounded(score: Score, grain: float) -> Score:
+    """With contacts that begin and end at multiples of `grain` seconds: at a pose that is settled, none shorter."""
+    contacts = {
+        part: [(np.floor(start / grain + 1e-6) * grain, np.ceil(end / grain - 1e-6) * grain) for start, end in spans]
+        for part, spans in score.contacts.items()
+    }
+    return replace(score, contacts=contacts)
+
+
 def _carried(
-    score: Score, touch: Touch, rotations: np.ndarray, heads: np.ndarray, times: np.ndarray, pace: float
+    score: Score,
+    touch: Touch,
+    rotations: np.ndarray,
+    heads: np.ndarray,
+    times: np.ndarray,
+    airborne: np.ndarray,
+    pace: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The root's path (K, 3), and how far one motion gets (3,): what is in contact stays where it is, the lowest point
     is on the floor, and between contacts the body flies as gravity has it. `heads` (K, B, 3) are of a root at z=0."""
@@ -132,8 +155,7 @@ def _carried(
     root = np.column_stack([path[:-1] + heads[:, 0, :2], -touch.lowest(rotations, heads)])
     if score.seat:
         return root, ahead
-    grounded = np.any(list(active.values()), axis=0)
-    for start, end in _runs(~grounded, score.loops):
+    for start, end in _runs(airborne, score.loops):
         span = np.arange(start - 1, end + 1)  # from the last frame on the floor to the first one after
         share = (span - span[0]) / (span[-1] - span[0])
         height, landed = root[span[0] % count, 2], root[span[-1] % count, 2]
@@ -145,8 +167,9 @@ def _carried(
     return root, ahead
 
 
-def _holds(score: Score, touch: Touch, rotations, heads, times, ahead, pace: float) -> list[Hold]:
-    """Each contact with its place on the floor. Of a motion that loops, one may go on from one time to the next."""
+def _holds(score: Score, touch: Touch, rotations, heads, times, ahead, airborne, pace: float) -> list[Hold]:
+    """Each contact with its place on the floor, or above it while the body flies. Of a motion that loops, one may go on
+    from one time to the next."""
     count = len(times)
     turns = (-1, 0, 1) if score.loops else (0,)
     own = slice(count, 2 * count) if score.loops else slice(0, count)
@@ -154,6 +177,7 @@ def _holds(score: Score, touch: Touch, rotations, heads, times, ahead, pace: flo
     def unrolled(places):  # (K, ...) as (K times so many turns, ...)
         return np.concatenate([places + turn * ahead for turn in turns])
 
+    leaving = _leaving(airborne, round(RAMP / pace / (times[1] - times[0])))
     holds = []
     for chain in dict.fromkeys(CHAINS.get(part, part) for part in score.contacts):
         parts = [part for part in score.contacts if CHAINS.get(part, part) == chain]
@@ -173,17 +197,36 @@ def _holds(score: Score, touch: Touch, rotations, heads, times, ahead, pace: flo
             heading = np.tile(rotations[:, bone] @ turn.T @ [0.0, -1.0, 0.0], (len(turns), 1))[start:end].mean(axis=0)
             yaw = euler(yaw=np.degrees(np.arctan2(heading[0], -heading[1])))
             offsets = [
-                (targets[part][start:end] - touch.prints[part][3] @ yaw.T).mean(axis=1)[active[part][start:end]]
+                (targets[part][start:end] - touch.offsets(part) @ yaw.T).mean(axis=1)[active[part][start:end]]
                 for part in parts
             ]
             origin = np.concatenate(offsets).mean(axis=0) * [1, 1, 0]
             for part in parts:
-                aims[part][wide] = touch.prints[part][3] @ yaw.T + origin
+                aims[part][wide] = touch.offsets(part) @ yaw.T + origin
+        aims = {part: aim[own] for part, aim in aims.items()}
         for part in parts:
             share = strengths[part][:, None, None]
-            target = aims[part][own] * share + places[part] * (1 - share)
+            lift = leaving * (1 - strengths[part] ** 3) * np.maximum(places[part][..., 2].min(axis=1), 0)
+            target = (aims[part] + lift[:, None, None] * [0, 0, 1]) * share
+            target += (places[part] + _drawn(part, aims, places, strengths)[:, None]) * (1 - share)
             holds.append(Hold(part, strengths[part], target))
     return holds
+
+
+def _leaving(airborne: np.ndarray, steps: int) -> np.ndarray:
+    """(K,) 1 in flight, and from 0 to 1 in so many steps before."""
+    shares = _eased(1 - np.arange(steps) / steps)
+    return np.max([share * np.roll(airborne, -step) for step, share in enumerate(shares)], axis=0)
+
+
+def _drawn(part: str, aims: dict, places: dict, strengths: dict) -> np.ndarray:
+    """(K, 3) how far the other parts of its chain have been drawn along the floor, by which a part goes along with them
+    before and after its own contact."""
+    drawn, strength = np.zeros((len(places[part]), 3)), np.zeros((len(places[part]), 1))
+    for other in set(aims) - {part}:
+        drawn += strengths[other][:, None] * (aims[other] - places[other]).mean(axis=1) * [1, 1, 0]
+        strength += strengths[other][:, None]
+    return drawn / np.maximum(strength, 1)
 
 
 def _around(start: int, end: int, on: np.ndarray) -> slice:
@@ -203,7 +246,10 @@ def _active(score: Score, parts: list[str], times: np.ndarray) -> np.ndarray:
 def _strength(score: Score, spans: list, times: np.ndarray, pace: float, ramp: float = RAMP) -> np.ndarray:
     """(K,) 1 in contact, and from 0 to 1 in the `ramp` seconds before and after."""
     away = _distance(score, np.array(spans), times).min(axis=1) * pace
-    share = np.clip(1 - away / ramp, 0, 1)
+    return _eased(np.clip(1 - away / ramp, 0, 1))
+
+
+def _eased(share: np.ndarray) -> np.ndarray:
     return share**2 * (3 - 2 * share)
 
 
