@@ -85,7 +85,7 @@ FINGERS = ("Index", "Middle", "Ring", "Pinky")
 DOWN, RIGHT = np.array([0.0, 0.0, -1.0]), np.array([-1.0, 0.0, 0.0])
 RHYTHM = 0.3  # of each degree that an arm is lifted beyond RHYTHM_FROM its collar bone does (Inman et al. 1944)
 RHYTHM_FROM = 45.0
-NEARING = 8
+NEARING = 8  # rounds of `nearest`, which the tests compare with a grid
 
 
 def rotations(body: Body, angles: dict[str, np.ndarray]) -> np.ndarray:
