@@ -131,7 +131,7 @@ def test_a_wrong_setting_is_one_sentence(export, sentence):
 
 
 def test_the_name_of_the_datasets_folder_is_no_characters():
-    with pytest.raises(PoseFactoryError, match=r"^Config: characters\.export is not a valid name; use letters"):
+    with pytest.raises(PoseFactoryError, match=r"^Config: characters\.export is not a valid name; use at most 64"):
         load({"characters": {"export": {"anny": {}}}}, Path())
 
 

@@ -199,4 +199,4 @@ def test_what_is_written_is_a_config(count):
             for key, value in person["anny"]["look"].items()
         }
         assert character["anny"] == {**person["anny"], "look": look}
-        assert character["licence"] and character["source"]
+        assert loaded["terms"][name]["licence"] and loaded["terms"][name]["source"]
