@@ -172,14 +172,16 @@ def test_a_worker_that_vanishes_for_good_is_told_and_the_job_is_submitted_again(
     assert [entry.state for entry in account.ledger()] == ["failed", "succeeded"]
 
 
-def test_a_delivery_that_is_made_twice_does_no_harm(account: Site):
+def test_a_delivery_that_is_made_twice_does_no_harm(account: Site, gate):
     account.runpod.duplicates = 1
-    account.worker()
-    account.worker()
-    run = account.run()
+    for _ in range(3):  # two for the two requests, and one more for the second delivery
+        account.worker()
+    process = account.start("--profile", "runpod")
+    wait_until(lambda: any(len(set(request.workers)) == 2 for request in account.runpod.requests.values()))
+    gate.open()
+    run = account.finish(process)
     assert run.status == 0, run.console
     assert (account.root / "results/ada/three.txt").read_text() == "2\nada\n"
-    assert any(len(request.workers) == 2 for request in account.runpod.requests.values())
 
 
 def test_runpod_may_be_away_and_forget_the_result(account: Site, gate):
