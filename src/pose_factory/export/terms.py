@@ -16,8 +16,8 @@ def background_of(render: Mapping, terms: Mapping) -> tuple[str, str] | None:
     return (PurePath(file).name, terms["background"] or UNKNOWN) if file else None
 
 
-def licences_of(render: Mapping, terms: Mapping) -> list[str]:
-    """The different licences of all that is in a view's pictures.
+def in_words(render: Mapping, terms: Mapping) -> str:
+    """The different licences of all that is in a view's pictures, as one text.
 
     `terms` are {people: {name: {source, licence, motion: {file, licence} or None}}, background: the licence of
     images}, of the people in these pictures.
@@ -27,9 +27,4 @@ def licences_of(render: Mapping, terms: Mapping) -> list[str]:
     for person in terms["people"].values():
         found |= {person["licence"] or UNKNOWN}
         found |= {person["motion"]["licence"] or UNKNOWN} if person["motion"] else set()
-    return sorted(found)
-
-
-def in_words(render: Mapping, terms: Mapping) -> str:
-    """Them as one text."""
-    return "; ".join(licences_of(render, terms))
+    return "; ".join(sorted(found))
